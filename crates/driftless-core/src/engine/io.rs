@@ -1,0 +1,137 @@
+//! What goes into the engine and what comes out.
+
+use std::net::SocketAddr;
+
+use crate::clock::{ClockCommand, ClockError, ClockState};
+use crate::event::Event;
+use crate::source::{SourceConfig, SourceId};
+use crate::time::{Frequency, Now, Span, WallTime};
+
+/// When the clock may be stepped (design 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StepPolicy {
+    /// At start and after an interruption either way, above 1 s forwards; otherwise slewed.
+    #[default]
+    Auto,
+    /// As `Auto`, but never backwards: a clock that is ahead is slowed down.
+    ForwardOnly,
+    /// Never: always slewed.
+    Never,
+}
+
+/// A frequency remembered from an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrequencyPrior {
+    /// The reference's rate against the uncorrected counter.
+    pub frequency: Frequency,
+    /// Its standard deviation.
+    pub error: Frequency,
+}
+
+/// What the engine is built from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Whom to ask; a source's [`SourceId`] is its place in this list.
+    pub sources: Vec<SourceConfig>,
+    /// When stepping is allowed.
+    pub step: StepPolicy,
+    /// Estimate and report, set nothing: no [`Output::Clock`] other than [`ClockCommand::Read`] is ever given.
+    pub observe: bool,
+    /// A frequency from an earlier run under the same clock source.
+    pub prior: Option<FrequencyPrior>,
+}
+
+/// Unpredictable bits for the wire (RFC 9109, RFC 8633 section 5.4).
+pub trait Entropy {
+    /// 64 bits that nobody can guess.
+    fn next_u64(&mut self) -> u64;
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The deadline came, or nothing in particular.
+    Wake,
+    /// A name was looked up; empty where it leads nowhere.
+    Resolved {
+        /// Whose name.
+        source: SourceId,
+        /// Where it leads, in the order of preference.
+        addresses: Vec<SocketAddr>,
+    },
+    /// A request left.
+    Transmitted {
+        /// Whose.
+        source: SourceId,
+        /// Both clocks just before the call that sent it.
+        at: Now,
+        /// The kernel's own stamp of its leaving, where it gives one.
+        stamp: Option<WallTime>,
+    },
+    /// A request could not leave, or an ICMP error came back for it.
+    TransmitFailed {
+        /// Whose.
+        source: SourceId,
+        /// What the system said.
+        errno: i32,
+    },
+    /// A packet came in on a source's socket.
+    Datagram {
+        /// Whose socket.
+        source: SourceId,
+        /// Who sent it.
+        from: SocketAddr,
+        /// All of it, or as much as the buffer took.
+        data: &'a [u8],
+        /// The kernel's stamp of its arrival on the wall clock, where it gives one.
+        stamp: Option<WallTime>,
+    },
+    /// The answer to the [`Output::Clock`] that was last taken.
+    Clock(Result<ClockState, ClockError>),
+    /// Somebody ordered something.
+    Order(Order),
+}
+
+/// Orders that people and programs give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Correct the offset at once, whatever the policy.
+    MakeStep,
+    /// Ask every source several times now.
+    Burst,
+    /// Ask nobody.
+    Offline,
+    /// Ask again.
+    Online,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Look a name up and come back with [`Input::Resolved`].
+    Resolve {
+        /// Whose name.
+        source: SourceId,
+        /// The name, or an address in writing.
+        host: String,
+        /// UDP port.
+        port: u16,
+    },
+    /// Send a request **from a newly bound random port** (RFC 9109), closing the source's earlier socket, and come back
+    /// with [`Input::Transmitted`] or [`Input::TransmitFailed`] at once.
+    Transmit {
+        /// Whose.
+        source: SourceId,
+        /// To whom.
+        to: SocketAddr,
+        /// The packet.
+        data: [u8; 48],
+    },
+    /// Carry it out and come back with [`Input::Clock`] at once, under a fresh `now`.
+    Clock(ClockCommand),
+    /// Tell whoever listens.
+    Event(Event),
+}
+
+/// Time until which the source's socket is worth listening on: a reply later than this after its request is dropped.
+pub const REPLY_TIMEOUT: Span = Span::from_secs(2);

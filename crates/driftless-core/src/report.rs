@@ -1,0 +1,112 @@
+//! What an observer may see: one immutable snapshot, serialised once, here. Keys are promised by `cli.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Leap;
+use crate::time::{Seconds, WallTime};
+
+/// How the clock is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing is known yet.
+    #[default]
+    Unsynchronised,
+    /// A source answers; the clock is being put right.
+    Acquiring,
+    /// The clock is right within its bound.
+    Synchronised,
+    /// The sources are silent; the learnt frequency is kept.
+    Holdover,
+    /// The guest was interrupted; a verdict is being sought.
+    Interrupted,
+    /// Somebody else steers, too.
+    Contested,
+}
+
+/// One source as an observer sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Its SPEC as configured.
+    pub name: String,
+    /// The address in use.
+    pub address: Option<String>,
+    /// `selected`, or why not: `unreachable`, `unresolved`, `falseticker`, `unsynchronised`, `candidate`, `offline`, `refused`.
+    pub state: String,
+    /// The last eight polls, one bit each, the newest lowest.
+    pub reach: u8,
+    /// Steps to the root as last told; 16 for unknown.
+    pub stratum: u8,
+    /// log2 of the poll interval in seconds.
+    pub poll: i8,
+    /// Reference − local, s; positive: local is behind.
+    pub offset: Option<f64>,
+    /// Standard deviation of `offset`, s.
+    pub offset_error: Option<f64>,
+    /// Round trip of the last sample, s.
+    pub delay: Option<f64>,
+    /// The reference's rate against the uncorrected counter, ppm.
+    pub frequency: Option<f64>,
+    /// Standard deviation of `frequency`, ppm.
+    pub frequency_error: Option<f64>,
+    /// Samples taken.
+    pub samples: u64,
+    /// Requests sent.
+    pub sent: u64,
+    /// Valid replies.
+    pub received: u64,
+}
+
+/// The whole state in one piece. Offsets are seconds, reference − local; frequencies are ppm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// How the clock is doing.
+    pub state: State,
+    /// Whether nothing is set, only observed.
+    pub observe: bool,
+    /// SPEC of the followed source.
+    pub source: Option<String>,
+    /// Our own stratum: the source's plus one; 16 while unsynchronised.
+    pub stratum: u8,
+    /// The followed source's identity as servers pass it on (RFC 5905, section 7.3), eight hexadecimal digits.
+    pub reference_id: Option<String>,
+    /// The announced leap second.
+    pub leap: Leap,
+    /// Reference − local now.
+    pub offset: Option<f64>,
+    /// |offset error| is at most this.
+    pub offset_bound: Option<f64>,
+    /// The rate that corrects the counter, ppm: negative where the counter runs fast.
+    pub frequency: Option<f64>,
+    /// Its standard deviation, ppm.
+    pub frequency_error: Option<f64>,
+    /// The kernel's tick, µs.
+    pub tick: Option<i32>,
+    /// The kernel's frequency, ppm.
+    pub kernel_frequency: Option<f64>,
+    /// The kernel's clock source; the driver fills it in.
+    pub clocksource: Option<String>,
+    /// Round trip to the root, s.
+    pub root_delay: Option<f64>,
+    /// Dispersion to the root, s.
+    pub root_dispersion: Option<f64>,
+    /// When the last sample of the followed source was taken; printed as RFC 3339 by the driver.
+    #[serde(skip)]
+    pub last_update: Option<WallTime>,
+    /// Steps since the start.
+    pub steps: u64,
+    /// Interruptions since the start.
+    pub interruptions: u64,
+    /// Names of those who steer, too; the driver fills it in.
+    pub other_writers: Vec<String>,
+    /// Each source.
+    pub sources: Vec<SourceReport>,
+}
+
+impl Report {
+    /// An optional difference as a plain number.
+    #[must_use]
+    pub fn number(seconds: Option<Seconds>) -> Option<f64> {
+        seconds.map(|s| s.0)
+    }
+}
