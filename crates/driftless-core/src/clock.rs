@@ -6,7 +6,7 @@ use crate::time::{Frequency, Now, Seconds, Span};
 
 /// The rate of the clock: how fast wall time runs against the uncorrected counter.
 ///
-/// The kernel adds the two: wall/raw − 1 = (tick − 10 000) × 100 ppm + frequency (`kernel/time/ntp.c`, at USER_HZ 100).
+/// The kernel adds the two: wall/raw − 1 = (tick − 10 000) × 100 ppm + frequency (`kernel/time/ntp.c`, at `USER_HZ` 100).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Microseconds added at each of 100 ticks a second: 9 000 to 11 000, nominally 10 000. One more is +100 ppm.
@@ -110,7 +110,7 @@ pub trait Clock {
 }
 
 impl Rate {
-    /// The kernel's nominal tick in µs at USER_HZ 100.
+    /// The kernel's nominal tick in µs at `USER_HZ` 100.
     pub const NOMINAL_TICK: i32 = 10_000;
     /// The smallest tick that the kernel takes.
     pub const TICK_MIN: i32 = 9_000;

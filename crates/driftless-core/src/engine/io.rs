@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::clock::{ClockCommand, ClockError, ClockState};
 use crate::event::Event;
 use crate::source::{SourceConfig, SourceId};
-use crate::time::{Frequency, Now, Span, WallTime};
+use crate::time::{Frequency, Now, WallTime};
 
 /// When the clock may be stepped (design 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +132,3 @@ pub enum Output {
     /// Tell whoever listens.
     Event(Event),
 }
-
-/// Time until which the source's socket is worth listening on: a reply later than this after its request is dropped.
-pub const REPLY_TIMEOUT: Span = Span::from_secs(2);
