@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod engine;
+pub mod estimator;
 pub mod event;
 pub mod report;
 pub mod sample;

@@ -1,0 +1,105 @@
+//! How much the oscillator wanders is not configured: several filters, one a hypothesis, weighted by how well each predicted.
+
+use super::filter::{Filter, Interval};
+
+/// The hypotheses, in s/s/√s: from a host's own crystal to a counter in a hot, throttled laptop.
+const WANDERS: [f64; 7] = [1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-7];
+/// What a weight remembers of earlier samples: about fifty samples' worth.
+const FORGETTING: f64 = 0.98;
+/// No hypothesis is ever further than this from the best, in log weight, so that a change is found in a few samples.
+const LOG_WEIGHT_MIN: f64 = -12.0;
+
+/// One belief in several shades.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bank {
+    filters: [Filter; WANDERS.len()],
+    /// log of each filter's weight, not normalised; the best is 0.
+    log_weights: [f64; WANDERS.len()],
+}
+
+impl Bank {
+    /// All filters believe the same, and none is preferred.
+    pub(crate) fn new(belief: Filter) -> Self {
+        Self { filters: WANDERS.map(|wander| Filter { wander, ..belief }), log_weights: [0.0; WANDERS.len()] }
+    }
+
+    /// The belief after `elapsed_s` more seconds on the counter.
+    #[must_use]
+    pub(crate) fn predicted(&self, elapsed_s: f64) -> Self {
+        Self { filters: self.filters.map(|filter| filter.predicted(elapsed_s)), ..self.clone() }
+    }
+
+    /// The least number of standard deviations by which any hypothesis worth hearing contradicts the sample.
+    pub(crate) fn contradiction(&self, seen: &Interval) -> f64 {
+        self.filters
+            .iter()
+            .zip(&self.log_weights)
+            .filter(|(_, weight)| **weight > LOG_WEIGHT_MIN / 2.0)
+            .map(|(filter, _)| filter.contradiction(seen))
+            .fold(f64::INFINITY, f64::min)
+    }
+
+    /// Learns from a sample; returns the log likelihood of it under the mixture.
+    pub(crate) fn update(&mut self, seen: &Interval) -> f64 {
+        let before = self.weights();
+        let mut likelihood = 0.0;
+        for (index, filter) in self.filters.iter_mut().enumerate() {
+            let log_likelihood = filter.update(seen);
+            likelihood += before[index] * log_likelihood.exp();
+            self.log_weights[index] = FORGETTING * self.log_weights[index] + log_likelihood;
+        }
+        let best = self.log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        for weight in &mut self.log_weights {
+            *weight = (*weight - best).max(LOG_WEIGHT_MIN);
+        }
+        likelihood.max(f64::MIN_POSITIVE).ln()
+    }
+
+    /// The mixture's mean and covariance as one belief; its `wander` is the weighted mean.
+    pub(crate) fn belief(&self) -> Filter {
+        let weights = self.weights();
+        let mean = |value: fn(&Filter) -> f64| -> f64 {
+            self.filters.iter().zip(&weights).map(|(filter, weight)| weight * value(filter)).sum()
+        };
+        let offset_s = mean(|f| f.offset_s);
+        let frequency = mean(|f| f.frequency);
+        let mut belief = Filter {
+            offset_s,
+            frequency,
+            var_offset: 0.0,
+            covariance: 0.0,
+            var_frequency: 0.0,
+            wander: mean(|f| f.wander),
+        };
+        for (filter, weight) in self.filters.iter().zip(&weights) {
+            let (dx, df) = (filter.offset_s - offset_s, filter.frequency - frequency);
+            belief.var_offset += weight * (filter.var_offset + dx * dx);
+            belief.covariance += weight * (filter.covariance + dx * df);
+            belief.var_frequency += weight * (filter.var_frequency + df * df);
+        }
+        belief
+    }
+
+    /// Moves every belief by `by_s` and opens the offset up to a standard deviation of `sd_s`; the frequency is kept.
+    pub(crate) fn jump(&mut self, by_s: f64, sd_s: f64) {
+        for filter in &mut self.filters {
+            filter.offset_s += by_s;
+            filter.var_offset = sd_s * sd_s;
+            filter.covariance = 0.0;
+        }
+    }
+
+    /// Opens the frequency up to a standard deviation of `sd`.
+    pub(crate) fn doubt_frequency(&mut self, sd: f64) {
+        for filter in &mut self.filters {
+            filter.var_frequency = filter.var_frequency.max(sd * sd);
+            filter.covariance = 0.0;
+        }
+    }
+
+    fn weights(&self) -> [f64; WANDERS.len()] {
+        let plain = self.log_weights.map(f64::exp);
+        let sum: f64 = plain.iter().sum();
+        plain.map(|weight| weight / sum)
+    }
+}

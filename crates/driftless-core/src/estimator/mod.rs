@@ -1,0 +1,212 @@
+//! From samples to offset and frequency, one estimator a source, against *uncorrected* time.
+//!
+//! The state is x = reference − counter and its rate, so that no correction of the local clock, of ours or of anybody else's,
+//! disturbs it. A sample is an interval ([`floor`]), not a point: it cuts the belief ([`normal`], [`filter`]) of several hypotheses about
+//! wander ([`bank`]). A sample that no hypothesis explains is not smoothed over: it is kept aside until a few more decide
+//! whether time jumped, the rate changed, or it was an outlier ([`verdict`]).
+
+mod bank;
+mod filter;
+mod floor;
+mod normal;
+mod verdict;
+
+use crate::sample::Sample;
+use crate::time::{Frequency, Now, RawTime, Seconds, Span, WallTime};
+
+use bank::Bank;
+use filter::{Filter, Interval};
+use floor::DelayFloor;
+pub use verdict::Verdict;
+
+/// Standard deviation of a counter's rate before anything is known: kernels mis-measure by hundreds, seldom thousands of ppm.
+const PRIOR_FREQUENCY_SD: f64 = 3e-3;
+/// What reading two clocks adds to any sample at the least, s.
+const TIMESTAMP_NOISE_S: f64 = 100e-9;
+/// Standard deviations beyond which a sample contradicts the belief.
+const CONTRADICTION_MAX: f64 = 4.5;
+/// Standard deviations that the published bound allows the estimate's own error.
+const BOUND_DEVIATIONS: f64 = 4.0;
+
+/// What is believed of one reference, at one instant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Reference − local wall clock; positive: the local clock is behind.
+    pub offset: Seconds,
+    /// Standard deviation of `offset`, the path's unseen asymmetry left out.
+    pub offset_error: Seconds,
+    /// Largest error of `offset` that is credible, asymmetry and the reference's own distance to its root included.
+    pub bound: Seconds,
+    /// The rate of the reference against the uncorrected counter: what corrects the counter.
+    pub frequency: Frequency,
+    /// Standard deviation of `frequency`.
+    pub frequency_error: Frequency,
+}
+
+/// One source's estimator.
+#[derive(Debug, Clone, Default)]
+pub struct Estimator {
+    track: Option<Track>,
+    floor: DelayFloor,
+    prior: Option<(Frequency, Frequency)>,
+    samples: u64,
+}
+
+/// The running belief.
+#[derive(Debug, Clone)]
+struct Track {
+    /// Where offsets are counted from: counter and reference at the first sample.
+    anchor: Now,
+    /// When the belief holds.
+    at: RawTime,
+    bank: Bank,
+    /// Samples that contradict the belief, the oldest first.
+    aside: Vec<(RawTime, Interval)>,
+    last: Sample,
+}
+
+impl Estimator {
+    /// An estimator that knows nothing but, perhaps, a frequency with its standard deviation from an earlier run.
+    #[must_use]
+    pub fn new(prior: Option<(Frequency, Frequency)>) -> Self {
+        Self { prior, ..Self::default() }
+    }
+
+    /// Learns from a sample. Samples older than the last one are ignored.
+    pub fn add(&mut self, sample: &Sample) -> Verdict {
+        if !(sample.offset.is_finite() && sample.delay.is_finite() && sample.dispersion.is_finite()) {
+            return Verdict::Ignored;
+        }
+        if self.track.as_ref().is_some_and(|track| sample.raw <= track.at) {
+            return Verdict::Ignored;
+        }
+        self.floor.add(sample.delay);
+        self.samples += 1;
+        let half_width_s = (self.floor.half_width(sample.delay) + sample.dispersion).0.max(1e-9);
+        let Some(track) = &mut self.track else {
+            self.track = Some(Track::start(sample, half_width_s, self.prior));
+            return Verdict::Usual;
+        };
+        let seen = Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: TIMESTAMP_NOISE_S };
+        track.last = *sample;
+        track.take(sample.raw, &seen)
+    }
+
+    /// What is believed at `now`; `None` before the first sample.
+    #[must_use]
+    pub fn estimate(&self, now: Now) -> Option<Estimate> {
+        let track = self.track.as_ref()?;
+        let belief = track.bank.predicted(Seconds::from(now.raw - track.at).0.max(0.0)).belief();
+        let unseen = now.wall - track.anchor.wall - (now.raw - track.anchor.raw);
+        let offset = Seconds(belief.offset_s - Seconds::from(unseen).0);
+        let offset_error = Seconds(belief.var_offset.sqrt());
+        let frequency_error = Frequency(belief.var_frequency.sqrt());
+        Some(Estimate {
+            offset,
+            offset_error,
+            bound: self.root_distance() + offset_error * BOUND_DEVIATIONS,
+            frequency: Frequency(belief.frequency),
+            frequency_error,
+        })
+    }
+
+    /// What no exchange can show: half of the path's floor, and the reference's own distance to its root.
+    #[must_use]
+    pub fn root_distance(&self) -> Seconds {
+        let Some(track) = &self.track else { return Seconds::ZERO };
+        let last = &track.last;
+        Seconds((self.floor.least().0 + last.root_delay.0) / 2.0 + last.root_dispersion.0 + last.dispersion.0)
+    }
+
+    /// Standard deviation that the offset will have `ahead` from the last sample.
+    #[must_use]
+    pub fn predicted_error(&self, ahead: Span) -> Option<Seconds> {
+        let track = self.track.as_ref()?;
+        let belief = track.bank.predicted(Seconds::from(ahead).0).belief();
+        Some(Seconds(belief.var_offset.sqrt()))
+    }
+
+    /// Mean excess delay of one direction: the scale of the path's jitter.
+    #[must_use]
+    pub fn jitter(&self) -> Seconds {
+        self.floor.mean_excess()
+    }
+
+    /// The last sample, if any.
+    #[must_use]
+    pub fn last(&self) -> Option<&Sample> {
+        self.track.as_ref().map(|track| &track.last)
+    }
+
+    /// Samples taken in so far.
+    #[must_use]
+    pub const fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Whether a sample is kept aside that contradicts the belief: more are wanted soon.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.track.as_ref().is_some_and(|track| !track.aside.is_empty())
+    }
+
+    /// Forgets the path but keeps the frequency: another address of the same source.
+    pub fn forget_path(&mut self) {
+        self.floor.reset();
+    }
+}
+
+impl Track {
+    fn start(sample: &Sample, half_width_s: f64, prior: Option<(Frequency, Frequency)>) -> Self {
+        let (frequency, sd) = prior.unwrap_or((Frequency::ZERO, Frequency(PRIOR_FREQUENCY_SD)));
+        let belief = Filter {
+            offset_s: 0.0,
+            frequency: frequency.0,
+            // A uniform law over ±h has variance h²/3.
+            var_offset: half_width_s * half_width_s / 3.0,
+            covariance: 0.0,
+            var_frequency: sd.0 * sd.0,
+            wander: 0.0,
+        };
+        Self {
+            anchor: Now { raw: sample.raw, wall: reference_of(sample) },
+            at: sample.raw,
+            bank: Bank::new(belief),
+            aside: Vec::new(),
+            last: *sample,
+        }
+    }
+
+    /// Reference − counter, against the anchor.
+    fn offset_of(&self, sample: &Sample) -> f64 {
+        let coarse = sample.local - self.anchor.wall - (sample.raw - self.anchor.raw);
+        Seconds::from(coarse).0 + sample.offset.0
+    }
+
+    fn take(&mut self, raw: RawTime, seen: &Interval) -> Verdict {
+        let predicted = self.bank.predicted(Seconds::from(raw - self.at).0);
+        if predicted.contradiction(seen) > CONTRADICTION_MAX {
+            self.aside.push((raw, *seen));
+            let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside) else {
+                return Verdict::Doubtful;
+            };
+            self.bank = bank;
+            self.at = raw;
+            self.aside.clear();
+            return verdict;
+        }
+        let was_in_doubt = !self.aside.is_empty();
+        self.aside.clear();
+        self.bank = predicted;
+        self.at = raw;
+        self.bank.update(seen);
+        if was_in_doubt { Verdict::Outlier } else { Verdict::Usual }
+    }
+}
+
+fn reference_of(sample: &Sample) -> WallTime {
+    sample.local + sample.offset.to_span()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! What a contradiction means: time jumped, the rate changed, or one sample was bad. Decided by a few samples, never smoothed over.
+
+use crate::time::{Frequency, RawTime, Seconds};
+
+use super::bank::Bank;
+use super::filter::Interval;
+
+/// What a sample turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// As expected: it taught something.
+    Usual,
+    /// Not finite, or older than what is known.
+    Ignored,
+    /// It contradicts the belief; it is kept aside until more decide.
+    Doubtful,
+    /// What was kept aside before was an outlier: it is dropped, and this one is as expected.
+    Outlier,
+    /// The reference moved by so much against the counter: the guest was interrupted, or the reference was stepped.
+    Jumped(Seconds),
+    /// The counter's rate changed by so much: migrated, or re-calibrated.
+    RateChanged(Frequency),
+}
+
+/// Contradicting samples that settle a jump which no change of rate could explain.
+const OBVIOUS_SAMPLES: usize = 2;
+/// Contradicting samples that settle anything else.
+const SETTLING_SAMPLES: usize = 4;
+/// More than any drift: an offset that grew faster than this a second is a jump.
+const RATE_MAX: f64 = 0.1;
+/// Standard deviation of a new rate before its samples have spoken.
+const NEW_RATE_SD: f64 = 1e-3;
+/// How much better, in log likelihood, a change of rate must explain the samples than a jump.
+const RATE_ADVANTAGE: f64 = 3.0;
+
+/// The new belief at the last sample kept aside, once there are enough of them.
+pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Interval)]) -> Option<(Bank, Verdict)> {
+    let (first, last) = (aside.first()?, aside.last()?);
+    let elapsed_s = Seconds::from(first.0 - at).0.max(1e-3);
+    let before = old.predicted(elapsed_s).belief();
+    let innovation_s = first.1.offset_s - before.offset_s;
+    let is_obvious = innovation_s.abs() > RATE_MAX * elapsed_s;
+    if aside.len() < if is_obvious { OBVIOUS_SAMPLES } else { SETTLING_SAMPLES } {
+        return None;
+    }
+    let mut jumped = old.predicted(elapsed_s);
+    jumped.jump(innovation_s, first.1.half_width_s.max(1e-9));
+    let mut changed = jumped.clone();
+    changed.doubt_frequency(NEW_RATE_SD);
+    let jump_likelihood = follow(&mut jumped, aside);
+    let change_likelihood = follow(&mut changed, aside);
+    let spent_s = Seconds::from(last.0 - at).0;
+    let expected = old.predicted(spent_s).belief();
+    if !is_obvious && change_likelihood > jump_likelihood + RATE_ADVANTAGE {
+        let by = Frequency(changed.belief().frequency - expected.frequency);
+        return Some((changed, Verdict::RateChanged(by)));
+    }
+    let by = Seconds(jumped.belief().offset_s - expected.offset_s);
+    Some((jumped, Verdict::Jumped(by)))
+}
+
+/// Lets `bank`, which holds the belief at the first sample, learn from the others; returns their log likelihood.
+fn follow(bank: &mut Bank, aside: &[(RawTime, Interval)]) -> f64 {
+    let mut log_likelihood = 0.0;
+    for pair in aside.windows(2) {
+        let [(earlier, _), (later, seen)] = pair else { continue };
+        *bank = bank.predicted(Seconds::from(*later - *earlier).0);
+        log_likelihood += bank.update(seen);
+    }
+    log_likelihood
+}
