@@ -1,0 +1,201 @@
+//! The kernel's wall clock, steered through `clock_adjtime(2)` (`kernel/time/ntp.c`), and the same clock only looked at.
+//!
+//! [`clock`] itself reads `DRIFTLESS_OBSERVE`, so that observing wins over whatever the caller asked for.
+
+use driftless_core::clock::{Clock, ClockCommand, ClockError, ClockState, Leap, Rate, Status};
+use driftless_core::time::{Frequency, NANOS_PER_SECOND, Now, RawTime, Seconds, Span, WallTime};
+
+use crate::sys;
+
+/// The wall clock, with the right to change it.
+#[derive(Debug)]
+pub struct KernelClock(());
+
+/// The wall clock, only looked at: every command that would change it is refused without a system call.
+#[derive(Debug, Default)]
+pub struct ObservedClock;
+
+/// The clock to use: the observed one where `observe` is set or the environment has `DRIFTLESS_OBSERVE=1`.
+#[must_use]
+pub fn clock(observe: bool) -> Box<dyn Clock> {
+    let forced = std::env::var_os("DRIFTLESS_OBSERVE").is_some_and(|value| value == "1");
+    if observe || forced { Box::new(ObservedClock) } else { Box::new(KernelClock(())) }
+}
+
+impl Clock for ObservedClock {
+    fn now(&mut self) -> Now {
+        now().0
+    }
+
+    fn apply(&mut self, command: ClockCommand) -> Result<ClockState, ClockError> {
+        match command {
+            ClockCommand::Read => adjust(&mut sys::empty_timex()),
+            _ => Err(ClockError::Permission),
+        }
+    }
+}
+
+impl Clock for KernelClock {
+    fn now(&mut self) -> Now {
+        now().0
+    }
+
+    fn apply(&mut self, command: ClockCommand) -> Result<ClockState, ClockError> {
+        match command {
+            ClockCommand::Read => {}
+            ClockCommand::TakeOver => take_over()?,
+            ClockCommand::SetRate(rate) => set_rate(rate)?,
+            ClockCommand::Step(span) => step(span)?,
+            ClockCommand::SetStatus(status) => set_status(status)?,
+        }
+        adjust(&mut sys::empty_timex())
+    }
+}
+
+/// Both clocks as one, and the width of the bracket of raw readings around the wall's: the pair's uncertainty.
+#[must_use]
+pub fn now() -> (Now, Span) {
+    let mut best = pair();
+    for _ in 1..5 {
+        let next = pair();
+        if next.1 < best.1 {
+            best = next;
+        }
+    }
+    best
+}
+
+fn pair() -> (Now, Span) {
+    let before = read(libc::CLOCK_MONOTONIC_RAW);
+    let wall = read(libc::CLOCK_REALTIME);
+    let width = read(libc::CLOCK_MONOTONIC_RAW) - before;
+    (
+        Now { raw: RawTime::from_nanos(before + width / 2), wall: WallTime::from_nanos(wall) },
+        Span::from_nanos(width),
+    )
+}
+
+/// Nanoseconds; 0 where the clock does not exist, which no supported kernel does.
+fn read(id: libc::clockid_t) -> i64 {
+    sys::clock_gettime(id).map_or(0, |time| time.tv_sec * NANOS_PER_SECOND + time.tv_nsec)
+}
+
+fn error(error: &std::io::Error) -> ClockError {
+    match error.raw_os_error().unwrap_or(0) {
+        libc::EPERM | libc::EACCES => ClockError::Permission,
+        libc::EOPNOTSUPP | libc::ENOSYS => ClockError::Unsupported,
+        libc::ENODEV | libc::ENOENT => ClockError::NoDevice,
+        libc::EINVAL => ClockError::Invalid,
+        other => ClockError::Other(other),
+    }
+}
+
+fn adjust(request: &mut libc::timex) -> Result<ClockState, ClockError> {
+    sys::clock_adjtime(request).map_err(|e| error(&e))?;
+    let unit = if request.status & libc::STA_NANO == 0 { 1_000 } else { 1 };
+    let tick = i32::try_from(request.tick * sys::user_hz() / 100).map_err(|_| ClockError::Invalid)?;
+    Ok(ClockState {
+        rate: Rate { tick, frequency: Frequency::from_scaled_ppm(request.freq) },
+        synchronised: request.status & libc::STA_UNSYNC == 0,
+        max_error: Seconds::from(Span::from_micros(request.maxerror)),
+        est_error: Seconds::from(Span::from_micros(request.esterror)),
+        tai: request.tai,
+        pending: Span::from_nanos(request.offset * unit),
+    })
+}
+
+/// Cancels the PLL's offset, then a pending `adjtime`; without the privilege the first call already fails.
+fn take_over() -> Result<(), ClockError> {
+    let mut request = sys::empty_timex();
+    adjust(&mut request)?;
+    let status = request.status & !(libc::STA_PPSFREQ | libc::STA_PPSTIME | libc::STA_FREQHOLD);
+    // The kernel takes an offset only under STA_PLL: so zero it first, then switch the loop off.
+    request.modes = libc::ADJ_STATUS | libc::ADJ_OFFSET;
+    request.status = status | libc::STA_PLL | libc::STA_FREQHOLD;
+    request.offset = 0;
+    adjust(&mut request)?;
+    let mut off = sys::empty_timex();
+    off.modes = libc::ADJ_STATUS;
+    off.status = status & !(libc::STA_PLL | libc::STA_FLL);
+    adjust(&mut off)?;
+    let mut cancel = sys::empty_timex();
+    cancel.modes = libc::ADJ_OFFSET_SINGLESHOT;
+    adjust(&mut cancel).map(drop)
+}
+
+fn set_rate(rate: Rate) -> Result<(), ClockError> {
+    let mut request = sys::empty_timex();
+    request.modes = libc::ADJ_TICK | libc::ADJ_FREQUENCY;
+    request.tick = i64::from(rate.tick) * 100 / sys::user_hz().max(1);
+    request.freq = rate.frequency.scaled_ppm();
+    adjust(&mut request).map(drop)
+}
+
+fn step(span: Span) -> Result<(), ClockError> {
+    let mut before = sys::empty_timex();
+    adjust(&mut before)?;
+    let mut request = sys::empty_timex();
+    request.modes = libc::ADJ_SETOFFSET | libc::ADJ_NANO;
+    request.time.tv_sec = span.as_nanos().div_euclid(NANOS_PER_SECOND);
+    request.time.tv_usec = span.as_nanos().rem_euclid(NANOS_PER_SECOND);
+    match adjust(&mut request) {
+        Err(ClockError::Invalid | ClockError::Unsupported) => {
+            let target = read(libc::CLOCK_REALTIME) + span.as_nanos();
+            let time = libc::timespec {
+                tv_sec: target.div_euclid(NANOS_PER_SECOND),
+                tv_nsec: target.rem_euclid(NANOS_PER_SECOND),
+            };
+            sys::clock_settime(time).map_err(|e| error(&e))?;
+        }
+        result => drop(result?),
+    }
+    // A step makes the kernel forget its status (`ntp_clear`): put back what it had.
+    before.modes = libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR;
+    adjust(&mut before).map(drop)
+}
+
+fn set_status(status: Status) -> Result<(), ClockError> {
+    let mut request = sys::empty_timex();
+    request.modes = libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR;
+    request.status = if status.synchronised { 0 } else { libc::STA_UNSYNC };
+    request.status |= match status.leap {
+        Leap::Insert => libc::STA_INS,
+        Leap::Delete => libc::STA_DEL,
+        Leap::None | Leap::Unknown => 0,
+    };
+    request.maxerror = status.max_error.to_span().as_nanos() / 1_000;
+    request.esterror = status.est_error.to_span().as_nanos() / 1_000;
+    adjust(&mut request)?;
+    if let Some(tai) = status.tai {
+        // ADJ_TAI shares its field (`constant`) with ADJ_TIMECONST: a call of its own.
+        let mut offset = sys::empty_timex();
+        offset.modes = libc::ADJ_TAI;
+        offset.constant = i64::from(tai);
+        adjust(&mut offset)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observed_clock_reads_and_refuses() {
+        let mut clock = ObservedClock;
+        assert!(clock.apply(ClockCommand::Read).is_ok());
+        for command in [
+            ClockCommand::TakeOver,
+            ClockCommand::SetRate(Rate::NOMINAL),
+            ClockCommand::Step(Span::from_secs(1)),
+        ] {
+            assert_eq!(clock.apply(command), Err(ClockError::Permission));
+        }
+    }
+
+    #[test]
+    fn pair_is_tight() {
+        let width = now().1;
+        assert!(width >= Span::ZERO && width < Span::from_millis(100));
+    }
+}
