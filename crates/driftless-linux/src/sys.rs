@@ -34,7 +34,7 @@ pub(crate) fn empty_timex() -> libc::timex {
     unsafe { zeroed() }
 }
 
-/// `sysconf(_SC_CLK_TCK)`: USER_HZ.
+/// `sysconf(_SC_CLK_TCK)`: ticks a second as user space sees them.
 pub(crate) fn user_hz() -> i64 {
     // SAFETY: no pointers are passed.
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) }
