@@ -9,11 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod discipline;
 pub mod engine;
 pub mod estimator;
 pub mod event;
 pub mod report;
 pub mod sample;
+pub mod selection;
 pub mod source;
 pub mod time;
 pub mod wire;

@@ -1,9 +1,11 @@
 //! Sources: each one ends in a [`crate::sample::Sample`].
 
+mod association;
 mod poll;
 
 use serde::{Deserialize, Serialize};
 
+pub use association::{Action, Association, Refusal, Seen};
 pub use poll::PollExponent;
 
 /// A source's place in the configured list.

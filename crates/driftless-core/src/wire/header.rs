@@ -234,7 +234,7 @@ mod tests {
 
         #[test]
         fn what_is_parsed_encodes_to_the_same_octets(mut data in proptest::collection::vec(any::<u8>(), 48..=48)) {
-            data[0] = data[0] & 0b1100_0000 | 4 << 3 | 1 + data[0] % 5;
+            data[0] = (data[0] & 0b1100_0000) | (4 << 3) | (1 + data[0] % 5);
             prop_assert_eq!(Header::parse(&data).unwrap().encode().to_vec(), data);
         }
     }

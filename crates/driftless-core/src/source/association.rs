@@ -1,0 +1,347 @@
+//! One client association with one NTP server: whom to ask and when, and which replies to believe.
+//!
+//! Follows RFC 5905 (on-wire protocol, section 8; sanity checks, section 9.2), RFC 8633 (best practices) and RFC 9109 (random ports).
+
+use std::net::SocketAddr;
+
+use crate::clock::Leap;
+use crate::engine::Entropy;
+use crate::event::Rejection;
+use crate::sample::Sample;
+use crate::time::{Now, RawTime, Seconds, Span, WallTime};
+use crate::wire::{Header, Mode, NtpTimestamp, WireError};
+
+use super::{PollExponent, SourceClass, SourceConfig};
+
+/// A client's side of the exchange with one server.
+#[derive(Debug, Clone)]
+pub struct Association {
+    /// As configured.
+    pub config: SourceConfig,
+    /// Counters and last words, for reports.
+    pub seen: Seen,
+    addresses: Vec<SocketAddr>,
+    /// The address in use, as an index.
+    current: usize,
+    poll: PollExponent,
+    /// Never below this: raised when the server asks for less (RFC 5905, section 7.4, RATE).
+    poll_min: PollExponent,
+    asked: Option<Asked>,
+    next: RawTime,
+    burst_left: u8,
+    is_resolving: bool,
+    is_offline: bool,
+    /// Polls since the last valid reply.
+    missed: u32,
+}
+
+/// What a reply is held against.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// The transmit timestamp that only the server has seen.
+    cookie: u64,
+    to: SocketAddr,
+    /// When it left; `None` until the driver says so.
+    at: Option<Now>,
+}
+
+/// What the server has told so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Seen {
+    /// The last eight polls, the newest lowest.
+    pub reach: u8,
+    /// Requests that left.
+    pub sent: u64,
+    /// Valid replies.
+    pub received: u64,
+    /// Stratum as last told; 0 before the first reply.
+    pub stratum: u8,
+    /// Leap as last told.
+    pub leap: Leap,
+    /// Round trip of the last valid reply.
+    pub delay: Option<Seconds>,
+    /// The server refused for good (RFC 5905, section 7.4, DENY and RSTR).
+    pub refused: bool,
+    /// Whether the last valid reply carried the kernel's receive stamp.
+    pub kernel_stamp: bool,
+    /// Whether the last reply called itself unsynchronised.
+    pub unsynchronised: bool,
+}
+
+/// What the association wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Look up the configured host.
+    Resolve,
+    /// Send this there from a new port.
+    Transmit(SocketAddr, [u8; 48]),
+}
+
+/// Why a reply gave no sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It fails a check.
+    Rejected(Rejection),
+    /// A kiss-o'-death with its code.
+    Kissed([u8; 4]),
+}
+
+/// Longest root distance that is of use (RFC 5905, section 9.2 and appendix A.5.5.3: 1 s plus what a poll interval adds).
+const ROOT_DISTANCE_MAX: Seconds = Seconds(1.5);
+/// Wait for a reply in a burst before the next request.
+const BURST_PATIENCE: Span = Span::from_secs(1);
+/// Missed polls after which the next address, or a fresh lookup, is tried.
+const MISSED_MAX: u32 = 4;
+/// Wait between lookups of a name that leads nowhere.
+const RESOLVE_RETRY: Span = Span::from_secs(5);
+
+impl Association {
+    /// An association that wants its name looked up at once.
+    #[must_use]
+    pub fn new(config: SourceConfig, now: Now) -> Self {
+        Self {
+            poll: config.min_poll,
+            poll_min: config.min_poll,
+            burst_left: Self::burst_length(config.class),
+            config,
+            seen: Seen::default(),
+            addresses: Vec::new(),
+            current: 0,
+            asked: None,
+            next: now.raw,
+            is_resolving: false,
+            is_offline: false,
+            missed: 0,
+        }
+    }
+
+    /// What is due at `now`, if anything.
+    pub fn due(&mut self, now: Now, entropy: &mut dyn Entropy) -> Option<Action> {
+        if self.is_offline || self.seen.refused || self.is_resolving || now.raw < self.next {
+            return None;
+        }
+        if self.addresses.is_empty() || self.missed > 0 && self.missed.is_multiple_of(MISSED_MAX * 2) {
+            self.is_resolving = true;
+            self.missed += 1;
+            return Some(Action::Resolve);
+        }
+        if self.missed > 0 && self.missed.is_multiple_of(MISSED_MAX) {
+            self.current += 1;
+        }
+        let to = self.address()?;
+        let cookie = entropy.next_u64();
+        self.asked = Some(Asked { cookie, to, at: None });
+        self.seen.reach <<= 1;
+        self.missed += 1;
+        let in_burst = self.burst_left > 0;
+        self.burst_left = self.burst_left.saturating_sub(1);
+        let wait = if in_burst { BURST_PATIENCE.max(self.burst_interval()) } else { self.poll.interval() };
+        self.next = now.raw + wait;
+        Some(Action::Transmit(to, Header::request(cookie)))
+    }
+
+    /// The name was looked up.
+    pub fn resolved(&mut self, now: Now, addresses: Vec<SocketAddr>) {
+        self.is_resolving = false;
+        self.next = if addresses.is_empty() { now.raw + RESOLVE_RETRY } else { now.raw };
+        if !addresses.is_empty() {
+            self.current = 0;
+            self.addresses = addresses;
+        }
+    }
+
+    /// The request left at `at`.
+    pub fn transmitted(&mut self, at: Now) {
+        if let Some(asked) = &mut self.asked {
+            asked.at = Some(at);
+            self.seen.sent += 1;
+        }
+    }
+
+    /// The request did not leave, or an ICMP error came back.
+    pub fn transmit_failed(&mut self) {
+        self.asked = None;
+    }
+
+    /// A packet came in. `rate` is wall against raw, minus one.
+    ///
+    /// # Errors
+    /// Why it gave no sample.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        rate: f64,
+        from: SocketAddr,
+        data: &[u8],
+        stamp: Option<WallTime>,
+    ) -> Result<Sample, Refusal> {
+        let reply = Header::parse(data).map_err(|error| match error {
+            WireError::Mode(_) => Refusal::Rejected(Rejection::NotOurs),
+            _ => Refusal::Rejected(Rejection::Malformed),
+        })?;
+        let not_ours = Refusal::Rejected(Rejection::NotOurs);
+        let asked = self.asked.filter(|asked| asked.to == from).ok_or(not_ours)?;
+        let at = asked.at.ok_or(not_ours)?;
+        // RFC 5905, section 8: the origin must be what we sent (bogus), and one request has one reply (duplicate).
+        if reply.mode != Mode::Server || reply.origin != NtpTimestamp(asked.cookie) || reply.version < 3 {
+            return Err(not_ours);
+        }
+        self.asked = None;
+        if reply.stratum == 0 {
+            return Err(self.kissed(now, reply.reference_id));
+        }
+        let (back, kernel_stamp) = returned(at, now, rate, stamp);
+        let sample = measure(&reply, at, back, rate).map_err(Refusal::Rejected);
+        self.seen.unsynchronised = sample == Err(Refusal::Rejected(Rejection::Unsynchronised));
+        let sample = sample?;
+        self.accept(now, at, &reply, &sample, kernel_stamp);
+        Ok(sample)
+    }
+
+    /// Sets the poll interval, within what is configured and what the server asks for.
+    pub fn set_poll(&mut self, poll: PollExponent) {
+        self.poll = poll.clamp(self.poll_min, self.config.max_poll.max(self.poll_min));
+    }
+
+    /// Asks `count` times in short order, beginning at `now`.
+    pub fn burst(&mut self, now: Now, count: u8) {
+        if self.burst_left == 0 {
+            self.burst_left = count;
+            self.next = self.next.min(now.raw + self.burst_interval());
+        }
+    }
+
+    /// Stops or resumes asking.
+    pub fn set_offline(&mut self, now: Now, offline: bool) {
+        self.is_offline = offline;
+        if !offline {
+            self.next = now.raw;
+        }
+    }
+
+    /// When it next wants something; `None` while it waits for a lookup, is offline or was refused.
+    #[must_use]
+    pub fn deadline(&self) -> Option<RawTime> {
+        (!self.is_offline && !self.seen.refused && !self.is_resolving).then_some(self.next)
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.addresses.get(self.current % self.addresses.len().max(1)).copied()
+    }
+
+    /// The poll interval in use.
+    #[must_use]
+    pub const fn poll(&self) -> PollExponent {
+        self.poll
+    }
+
+    /// Whether it asks nobody by order.
+    #[must_use]
+    pub const fn is_offline(&self) -> bool {
+        self.is_offline
+    }
+
+    fn accept(&mut self, now: Now, at: Now, reply: &Header, sample: &Sample, kernel_stamp: bool) {
+        self.missed = 0;
+        let seen = &mut self.seen;
+        seen.reach |= 1;
+        seen.received += 1;
+        seen.stratum = reply.stratum;
+        seen.leap = reply.leap;
+        seen.delay = Some(sample.delay);
+        seen.kernel_stamp = kernel_stamp;
+        if self.burst_left > 0 {
+            self.next = now.raw.max(at.raw + self.burst_interval());
+        }
+    }
+
+    /// RFC 5905, section 7.4, and RFC 8633, section 5.2.
+    fn kissed(&mut self, now: Now, code: [u8; 4]) -> Refusal {
+        match &code {
+            b"DENY" | b"RSTR" => {
+                if self.addresses.len() > 1 {
+                    self.addresses.remove(self.current % self.addresses.len());
+                } else {
+                    self.seen.refused = true;
+                }
+            }
+            b"RATE" => {
+                self.poll_min = self.poll.longer().max(self.poll_min.longer());
+                self.set_poll(self.poll_min);
+                self.burst_left = 0;
+                self.next = now.raw + self.poll.interval();
+            }
+            // Others are for people to read.
+            _ => {}
+        }
+        Refusal::Kissed(code)
+    }
+
+    /// The host is near and ours: ask quickly. Others are asked at most four times, 2 s apart (RFC 5905, section 13.1, `iburst`).
+    const fn burst_length(class: SourceClass) -> u8 {
+        match class {
+            SourceClass::Host => 8,
+            SourceClass::Network | SourceClass::Public => 4,
+        }
+    }
+
+    const fn burst_interval(&self) -> Span {
+        match self.config.class {
+            SourceClass::Host => Span::from_millis(250),
+            SourceClass::Network | SourceClass::Public => Span::from_secs(2),
+        }
+    }
+}
+
+/// When the reply arrived, on the counter, and whether the kernel said so: its stamp is on the wall clock, `now` ties both together.
+fn returned(at: Now, now: Now, rate: f64, stamp: Option<WallTime>) -> (RawTime, bool) {
+    let Some(stamp) = stamp else { return (now.raw, false) };
+    let ago = Seconds(Seconds::from(now.wall - stamp).0 / (1.0 + rate)).to_span();
+    let back = now.raw - ago;
+    // A step between the stamp and now, or a stamp from elsewhere, would put it outside of the exchange.
+    if ago >= Span::ZERO && back > at.raw { (back, true) } else { (now.raw, false) }
+}
+
+/// RFC 5905, section 8: θ = ((T2 − T1) + (T3 − T4)) / 2 and δ = (T4 − T1) − (T3 − T2), with the checks of section 9.2.
+fn measure(reply: &Header, at: Now, back: RawTime, rate: f64) -> Result<Sample, Rejection> {
+    if reply.leap == Leap::Unknown || reply.stratum > 15 {
+        return Err(Rejection::Unsynchronised);
+    }
+    if reply.receive.is_zero() || reply.transmit.is_zero() {
+        return Err(Rejection::Implausible);
+    }
+    let (received, left) = (reply.receive.resolve(at.wall), reply.transmit.resolve(at.wall));
+    let held = left - received;
+    if held < Span::ZERO {
+        return Err(Rejection::Implausible);
+    }
+    let away = Seconds(Seconds::from(back - at.raw).0 * (1.0 + rate)).to_span();
+    let delay = away - held;
+    // Clocks that run at different rates may make a short exchange look shorter than nothing, by microseconds.
+    if delay < -Span::from_micros(100) {
+        return Err(Rejection::Implausible);
+    }
+    let there = received - at.wall;
+    let home = left - (at.wall + away);
+    let middle = (back - at.raw).half();
+    let sample = Sample {
+        raw: at.raw + middle,
+        local: at.wall + away.half(),
+        offset: Seconds(f64::midpoint(Seconds::from(there).0, Seconds::from(home).0)),
+        delay: Seconds::from(delay).max(Seconds::ZERO),
+        dispersion: Seconds(f64::from(reply.precision.clamp(-30, 0)).exp2()),
+        root_delay: reply.root_delay.seconds(),
+        root_dispersion: reply.root_dispersion.seconds(),
+        stratum: reply.stratum,
+        leap: reply.leap,
+    };
+    if sample.root_distance() > ROOT_DISTANCE_MAX {
+        return Err(Rejection::TooDistant);
+    }
+    Ok(sample)
+}
+
+#[cfg(test)]
+mod tests;
