@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Leap;
-use crate::time::{Seconds, WallTime};
+use crate::time::WallTime;
 
 /// How the clock is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,12 +101,4 @@ pub struct Report {
     pub other_writers: Vec<String>,
     /// Each source.
     pub sources: Vec<SourceReport>,
-}
-
-impl Report {
-    /// An optional difference as a plain number.
-    #[must_use]
-    pub fn number(seconds: Option<Seconds>) -> Option<f64> {
-        seconds.map(|s| s.0)
-    }
 }

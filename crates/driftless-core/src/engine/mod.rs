@@ -2,70 +2,296 @@
 //!
 //! A driver feeds what happened, carries out what is asked until nothing more is, and comes back at the deadline. `now` is a
 //! reading of (raw, wall) that the driver took; the engine reads no clock.
+//!
+//! The way of one sample: [`Input::Datagram`] → [`Association::receive`] → [`Estimator::add`] → [`select`] → a look at the
+//! clock ([`ClockCommand::Read`]) → [`correct`] → [`Output::Clock`].
 
 mod io;
+mod reporting;
+mod steering;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output, StepPolicy};
 
-use crate::report::{Report, State};
-use crate::time::{Now, RawTime};
+use crate::clock::{ClockCommand, Leap};
+use crate::estimator::{Estimator, Verdict};
+use crate::event::{Event, Rejection};
+use crate::selection::{Candidate, select};
+use crate::source::{Action, Association, PollExponent, Refusal, SourceClass, SourceId};
+use crate::time::{Now, RawTime, Seconds, WallTime};
+use steering::Steering;
 
 /// Everything that decides, behind three verbs.
 pub struct Engine {
     config: Config,
+    entropy: Box<dyn Entropy>,
+    sources: Vec<Source>,
+    followed: Option<SourceId>,
+    steering: Steering,
+    outputs: VecDeque<Output>,
+    last_update: Option<WallTime>,
 }
+
+/// One source with what is believed of it.
+struct Source {
+    association: Association,
+    estimator: Estimator,
+    is_falseticker: bool,
+    was_reachable: bool,
+}
+
+/// Looks that settle a doubt.
+const DOUBT_BURST: u8 = 4;
+/// Looks at each source that an order for a burst brings.
+const ORDERED_BURST: u8 = 4;
 
 impl Engine {
     /// A machine that knows nothing yet; call [`Self::poll_output`] at once for what it wants first.
     #[must_use]
-    pub fn new(config: Config, _now: Now, _entropy: Box<dyn Entropy>) -> Self {
-        Self { config }
+    pub fn new(config: Config, now: Now, entropy: Box<dyn Entropy>) -> Self {
+        let prior = config.prior.map(|prior| (prior.frequency, prior.error));
+        let sources = config
+            .sources
+            .iter()
+            .map(|source| Source {
+                association: Association::new(source.clone(), now),
+                estimator: Estimator::new(prior),
+                is_falseticker: false,
+                was_reachable: false,
+            })
+            .collect();
+        let first = if config.observe { ClockCommand::Read } else { ClockCommand::TakeOver };
+        let mut engine = Self {
+            steering: Steering::new(config.observe, config.step),
+            config,
+            entropy,
+            sources,
+            followed: None,
+            outputs: VecDeque::from([Output::Clock(first)]),
+            last_update: None,
+        };
+        engine.ask(now);
+        engine
     }
 
     /// Something happened, or the deadline came ([`Input::Wake`]).
-    pub fn handle(&mut self, _now: Now, _input: Input<'_>) {}
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Wake => {}
+            Input::Resolved { source, addresses } => self.resolved(now, source, addresses),
+            Input::Transmitted { source, at, .. } => {
+                if let Some(source) = self.source_mut(source) {
+                    source.association.transmitted(at);
+                }
+            }
+            Input::TransmitFailed { source, errno } => self.transmit_failed(source, errno),
+            Input::Datagram { source, from, data, stamp } => self.datagram(now, source, from, data, stamp),
+            Input::Clock(result) => self.clock_answered(now, result),
+            Input::Order(order) => self.ordered(now, order),
+        }
+        self.ask(now);
+        self.watch(now);
+    }
 
     /// The next thing to do; `None` when there is nothing until the next input or the deadline.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        let output = self.outputs.pop_front()?;
+        if let Output::Clock(command) = &output {
+            self.steering.asked(*command);
+        }
+        Some(output)
     }
 
     /// When to come back with [`Input::Wake`] if nothing else happens first.
     #[must_use]
     pub fn deadline(&self) -> Option<RawTime> {
-        None
+        let polls = self.sources.iter().filter_map(|source| source.association.deadline());
+        polls.chain(self.steering.deadline()).min()
     }
 
-    /// What an observer may see.
-    #[must_use]
-    pub fn report(&self, _now: Now) -> Report {
-        Report {
-            state: State::Unsynchronised,
-            observe: self.config.observe,
-            source: None,
-            stratum: 16,
-            reference_id: None,
-            leap: crate::clock::Leap::Unknown,
-            offset: None,
-            offset_bound: None,
-            frequency: None,
-            frequency_error: None,
-            tick: None,
-            kernel_frequency: None,
-            clocksource: None,
-            root_delay: None,
-            root_dispersion: None,
-            last_update: None,
-            steps: 0,
-            interruptions: 0,
-            other_writers: Vec::new(),
-            sources: Vec::new(),
+    fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.sources.get_mut(usize::from(id.0))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = SourceId> + use<> {
+        let count = u16::try_from(self.sources.len()).unwrap_or(u16::MAX);
+        (0..count).map(SourceId)
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Lets every association do what is due.
+    fn ask(&mut self, now: Now) {
+        for id in self.ids() {
+            let Some(source) = self.sources.get_mut(usize::from(id.0)) else { continue };
+            match source.association.due(now, self.entropy.as_mut()) {
+                Some(Action::Resolve) => {
+                    let config = &source.association.config;
+                    let (host, port) = (config.host.clone(), config.port);
+                    self.outputs.push_back(Output::Resolve { source: id, host, port });
+                }
+                Some(Action::Transmit(to, data)) => {
+                    self.outputs.push_back(Output::Transmit { source: id, to, data });
+                    self.note_silence(id);
+                }
+                None => {}
+            }
         }
     }
 
-    /// The frequency worth keeping over a restart, once it is known.
-    #[must_use]
-    pub fn learnt_frequency(&self) -> Option<FrequencyPrior> {
-        None
+    fn note_silence(&mut self, id: SourceId) {
+        let Some(source) = self.source_mut(id) else { return };
+        if source.was_reachable && source.association.seen.reach == 0 {
+            source.was_reachable = false;
+            self.emit(Event::Unreachable { source: id });
+        }
+    }
+
+    fn resolved(&mut self, now: Now, id: SourceId, addresses: Vec<SocketAddr>) {
+        let count = addresses.len();
+        let Some(source) = self.source_mut(id) else { return };
+        let before = source.association.address();
+        source.association.resolved(now, addresses);
+        if before.is_some() && source.association.address() != before {
+            source.estimator.forget_path();
+        }
+        self.emit(if count == 0 {
+            Event::ResolveFailed { source: id }
+        } else {
+            Event::Resolved { source: id, addresses: count }
+        });
+    }
+
+    fn transmit_failed(&mut self, id: SourceId, errno: i32) {
+        let Some(source) = self.source_mut(id) else { return };
+        source.association.transmit_failed();
+        self.emit(Event::SendFailed { source: id, errno });
+    }
+
+    fn datagram(&mut self, now: Now, id: SourceId, from: SocketAddr, data: &[u8], stamp: Option<WallTime>) {
+        let rate = self.steering.rate_total().0;
+        let Some(source) = self.source_mut(id) else { return };
+        let sample = match source.association.receive(now, rate, from, data, stamp) {
+            Ok(sample) => sample,
+            Err(Refusal::Kissed(code)) => return self.emit(Event::Kissed { source: id, code }),
+            // Anybody can send foreign packets: they are not worth a line each.
+            Err(Refusal::Rejected(Rejection::NotOurs)) => return,
+            Err(Refusal::Rejected(reason)) => return self.emit(Event::Rejected { source: id, reason }),
+        };
+        let verdict = source.estimator.add(&sample);
+        let is_new = !core::mem::replace(&mut source.was_reachable, true);
+        source.plan(now);
+        if is_new {
+            self.emit(Event::Reachable { source: id });
+        }
+        self.emit(Event::Sampled { source: id, offset: sample.offset, delay: sample.delay });
+        self.judged(id, verdict);
+        self.choose(now);
+        if self.followed == Some(id) {
+            self.last_update = Some(now.wall);
+            self.outputs.push_back(Output::Clock(ClockCommand::Read));
+        }
+    }
+
+    fn judged(&mut self, id: SourceId, verdict: Verdict) {
+        match verdict {
+            Verdict::Jumped(by) => {
+                if self.followed == Some(id) {
+                    self.steering.interrupted(by);
+                }
+                self.emit(Event::Jumped { source: id, by });
+            }
+            Verdict::RateChanged(by) => {
+                if self.followed == Some(id) {
+                    self.steering.rate_changed();
+                }
+                self.emit(Event::RateChanged { source: id, by });
+            }
+            Verdict::Usual | Verdict::Ignored | Verdict::Doubtful | Verdict::Outlier => {}
+        }
+    }
+
+    /// Selection over all sources that answer.
+    fn choose(&mut self, now: Now) {
+        let candidates: Vec<Candidate<SourceId>> = self
+            .ids()
+            .zip(&self.sources)
+            .filter(|(_, source)| source.association.seen.reach != 0)
+            .filter_map(|(id, source)| {
+                let estimate = source.estimator.estimate(now)?;
+                Some(Candidate { id, offset: estimate.offset, bound: estimate.bound })
+            })
+            .collect();
+        let selection = select(&candidates, self.followed);
+        for id in self.ids() {
+            let is_false = selection.falsetickers.contains(&id);
+            let Some(source) = self.source_mut(id) else { continue };
+            let was_false = core::mem::replace(&mut source.is_falseticker, is_false);
+            if is_false && !was_false {
+                self.emit(Event::Falseticker { source: id });
+            }
+        }
+        if selection.chosen != self.followed {
+            self.followed = selection.chosen;
+            self.emit(Event::Selected { source: self.followed });
+        }
+    }
+
+    fn ordered(&mut self, now: Now, order: Order) {
+        match order {
+            Order::MakeStep => {
+                self.steering.order_step();
+                self.outputs.push_back(Output::Clock(ClockCommand::Read));
+            }
+            Order::Burst => {
+                for source in &mut self.sources {
+                    source.association.burst(now, ORDERED_BURST);
+                }
+            }
+            Order::Offline | Order::Online => {
+                for source in &mut self.sources {
+                    source.association.set_offline(now, order == Order::Offline);
+                }
+            }
+        }
+    }
+
+    /// The leap second as the followed source announces it.
+    fn leap(&self) -> Leap {
+        self.followed_source().map_or(Leap::Unknown, |source| source.association.seen.leap)
+    }
+
+    fn followed_source(&self) -> Option<&Source> {
+        self.sources.get(usize::from(self.followed?.0))
     }
 }
+
+impl Source {
+    /// When to look again: as rarely as keeps the predicted error near what one look can tell.
+    fn plan(&mut self, now: Now) {
+        if self.estimator.is_in_doubt() {
+            self.association.burst(now, DOUBT_BURST);
+            return;
+        }
+        let floor = match self.association.config.class {
+            SourceClass::Host => Seconds(20e-6),
+            SourceClass::Network => Seconds(100e-6),
+            SourceClass::Public => Seconds(1e-3),
+        };
+        let aim = floor.max(self.estimator.jitter() * 0.5);
+        let error = |poll: PollExponent| self.estimator.predicted_error(poll.interval()).unwrap_or(aim);
+        let poll = self.association.poll();
+        if error(poll.longer()) < aim {
+            self.association.set_poll(poll.longer());
+        } else if error(poll) > aim * 2.0 {
+            self.association.set_poll(poll.shorter());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ const LOYALTY: f64 = 2.0;
 pub fn select<Id: Copy + PartialEq>(candidates: &[Candidate<Id>], followed: Option<Id>) -> Selection<Id> {
     let agreed = best_point(candidates);
     let holds = |c: &&Candidate<Id>| agreed.is_some_and(|point| (c.offset.0 - point).abs() <= c.bound.0);
-    let (true_ones, false_ones): (Vec<_>, Vec<_>) = candidates.iter().partition(holds);
+    let (true_ones, false_ones): (Vec<&Candidate<Id>>, Vec<&Candidate<Id>>) =
+        candidates.iter().partition(holds);
     let falsetickers = false_ones.iter().map(|c| c.id).collect();
     let Some(best) = true_ones.iter().min_by(|a, b| a.bound.0.total_cmp(&b.bound.0)) else {
         return Selection { chosen: None, falsetickers };

@@ -46,7 +46,7 @@ fn asked() -> (Association, u64) {
 
 /// The server is 5 s ahead, the path takes 1 ms each way.
 fn reply(cookie: u64) -> Header {
-    let stamp = |millis| NtpTimestamp::from_wall(at(5_000 + millis).wall);
+    let stamp = |millis: i64| NtpTimestamp::from_wall(at(5_000 + millis).wall);
     Header {
         leap: Leap::None,
         version: 4,

@@ -1,0 +1,123 @@
+//! The engine's snapshot for observers.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::report::{Report, SourceReport, State};
+use crate::source::SourceId;
+use crate::time::{Frequency, Now, Seconds};
+
+use super::{Engine, FrequencyPrior, Source};
+
+/// A frequency is worth keeping once it is known this well.
+const WORTH_KEEPING: Frequency = Frequency(20e-6);
+
+impl Engine {
+    /// What an observer may see.
+    #[must_use]
+    pub fn report(&self, now: Now) -> Report {
+        let followed = self.followed_source();
+        let estimate = followed.and_then(|source| source.estimator.estimate(now));
+        let last = followed.and_then(|source| source.estimator.last());
+        let is_right = !matches!(self.steering.state, State::Unsynchronised | State::Acquiring);
+        let upstream = followed.filter(|_| is_right);
+        let rate = self.steering.rate;
+        Report {
+            state: self.steering.state,
+            observe: self.config.observe,
+            source: followed.map(|source| source.association.config.name.clone()),
+            stratum: upstream.map_or(16, |source| (source.association.seen.stratum + 1).min(16)),
+            reference_id: upstream
+                .and_then(|source| source.association.address())
+                .map(|to| reference_id(to.ip())),
+            leap: self.leap(),
+            offset: Report::number(estimate.map(|e| e.offset)),
+            offset_bound: Report::number(estimate.map(|e| e.bound)),
+            frequency: estimate.map(|e| e.frequency.ppm()),
+            frequency_error: estimate.map(|e| e.frequency_error.ppm()),
+            tick: rate.map(|rate| rate.tick),
+            kernel_frequency: rate.map(|rate| rate.frequency.ppm()),
+            clocksource: None,
+            root_delay: Report::number(last.map(|s| s.root_delay + s.delay)),
+            root_dispersion: last
+                .zip(estimate)
+                .map(|(s, e)| (s.root_dispersion + s.dispersion + e.offset_error).0),
+            last_update: self.last_update,
+            steps: self.steering.steps,
+            interruptions: self.steering.interruptions,
+            other_writers: Vec::new(),
+            sources: self.ids().zip(&self.sources).map(|(id, s)| self.source_report(now, id, s)).collect(),
+        }
+    }
+
+    /// The frequency worth keeping over a restart, once it is known.
+    #[must_use]
+    pub fn learnt_frequency(&self, now: Now) -> Option<FrequencyPrior> {
+        let estimate = self.followed_source()?.estimator.estimate(now)?;
+        let prior = FrequencyPrior { frequency: estimate.frequency, error: estimate.frequency_error };
+        (prior.error < WORTH_KEEPING).then_some(prior)
+    }
+
+    fn source_report(&self, now: Now, id: SourceId, source: &Source) -> SourceReport {
+        let (association, seen) = (&source.association, &source.association.seen);
+        let estimate = source.estimator.estimate(now);
+        SourceReport {
+            name: association.config.name.clone(),
+            address: association.address().map(|to| to.to_string()),
+            state: self.standing(id, source).to_owned(),
+            reach: seen.reach,
+            stratum: if seen.received == 0 { 16 } else { seen.stratum },
+            poll: association.poll().get(),
+            offset: Report::number(estimate.map(|e| e.offset)),
+            offset_error: Report::number(estimate.map(|e| e.offset_error)),
+            delay: Report::number(seen.delay),
+            frequency: estimate.map(|e| e.frequency.ppm()),
+            frequency_error: estimate.map(|e| e.frequency_error.ppm()),
+            samples: source.estimator.samples(),
+            sent: seen.sent,
+            received: seen.received,
+        }
+    }
+
+    /// Whether a source is followed, or why not.
+    fn standing(&self, id: SourceId, source: &Source) -> &'static str {
+        let (association, seen) = (&source.association, &source.association.seen);
+        match () {
+            () if association.is_offline() => "offline",
+            () if seen.refused => "refused",
+            () if association.address().is_none() => "unresolved",
+            () if seen.unsynchronised => "unsynchronised",
+            () if seen.reach == 0 => "unreachable",
+            () if source.is_falseticker => "falseticker",
+            () if self.followed == Some(id) => "selected",
+            () => "candidate",
+        }
+    }
+}
+
+/// An IPv4 address as it is. RFC 5905 makes MD5 of an IPv6 address; a plain fold serves the only purpose, loop detection among us,
+/// as well. DEPARTS: no digest for four bytes that nobody verifies.
+fn reference_id(ip: IpAddr) -> String {
+    let octets = match ip {
+        IpAddr::V4(v4) => v4.octets(),
+        IpAddr::V6(v6) => {
+            let mut folded = [0; 4];
+            for (index, octet) in v6.octets().into_iter().enumerate() {
+                folded[index % 4] ^= octet;
+            }
+            folded
+        }
+    };
+    octets.iter().fold(String::new(), |mut text, octet| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{octet:02X}");
+        text
+    })
+}
+
+impl Report {
+    /// An optional difference as a plain number of seconds.
+    fn number(seconds: Option<Seconds>) -> Option<f64> {
+        seconds.map(|s| s.0)
+    }
+}
