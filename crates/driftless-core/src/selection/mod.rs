@@ -30,7 +30,7 @@ const LOYALTY: f64 = 2.0;
 #[must_use]
 pub fn select<Id: Copy + PartialEq>(candidates: &[Candidate<Id>], followed: Option<Id>) -> Selection<Id> {
     let agreed = best_point(candidates);
-    let holds = |c: &&Candidate<Id>| agreed.is_some_and(|point| (c.offset.0 - point).abs() <= c.bound.0);
+    let holds = |c: &&Candidate<Id>| agreed.is_some_and(|point| c.contains(point));
     let (true_ones, false_ones): (Vec<&Candidate<Id>>, Vec<&Candidate<Id>>) =
         candidates.iter().partition(holds);
     let falsetickers = false_ones.iter().map(|c| c.id).collect();
@@ -43,9 +43,7 @@ pub fn select<Id: Copy + PartialEq>(candidates: &[Candidate<Id>], followed: Opti
 
 /// A point in more than half of the intervals, if there is one: the one in most, the first such lower edge.
 fn best_point<Id>(candidates: &[Candidate<Id>]) -> Option<f64> {
-    let containing = |point: f64| {
-        candidates.iter().filter(|c| (c.offset.0 - point).abs() <= c.bound.0 * (1.0 + 1e-12)).count()
-    };
+    let containing = |point: f64| candidates.iter().filter(|c| c.contains(point)).count();
     candidates
         .iter()
         .map(|c| c.offset.0 - c.bound.0)
@@ -53,6 +51,13 @@ fn best_point<Id>(candidates: &[Candidate<Id>]) -> Option<f64> {
         .max_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
         .filter(|(count, _)| count * 2 > candidates.len())
         .map(|(_, edge)| edge)
+}
+
+impl<Id> Candidate<Id> {
+    /// Whether the truth could be there; a nanosecond of rounding is forgiven.
+    fn contains(&self, point_s: f64) -> bool {
+        (self.offset.0 - point_s).abs() <= self.bound.0 + 1e-9
+    }
 }
 
 #[cfg(test)]

@@ -120,12 +120,12 @@ impl Association {
         if self.is_offline || self.seen.refused || self.is_resolving || now.raw < self.next {
             return None;
         }
-        if self.addresses.is_empty() || self.missed > 0 && self.missed.is_multiple_of(MISSED_MAX * 2) {
+        if self.addresses.is_empty() || self.missed > 0 && self.missed % (MISSED_MAX * 2) == 0 {
             self.is_resolving = true;
             self.missed += 1;
             return Some(Action::Resolve);
         }
-        if self.missed > 0 && self.missed.is_multiple_of(MISSED_MAX) {
+        if self.missed > 0 && self.missed % MISSED_MAX == 0 {
             self.current += 1;
         }
         let to = self.address()?;

@@ -98,7 +98,8 @@ fn a_reply_counts_once_and_only_with_our_cookie() {
 
 #[test]
 fn a_server_that_contradicts_itself_is_not_believed() {
-    let change: [(fn(&mut Header), Rejection); 6] = [
+    type Change = fn(&mut Header);
+    let changes: [(Change, Rejection); 6] = [
         (|r| r.stratum = 16, Rejection::Unsynchronised),
         (|r| r.stratum = 200, Rejection::Unsynchronised),
         (|r| r.leap = Leap::Unknown, Rejection::Unsynchronised),
@@ -106,7 +107,7 @@ fn a_server_that_contradicts_itself_is_not_believed() {
         (|r| r.transmit = NtpTimestamp::ZERO, Rejection::Implausible),
         (|r| r.root_delay = NtpShort(4 << 16), Rejection::TooDistant),
     ];
-    for (change, expected) in change {
+    for (change, expected) in changes {
         let (mut association, cookie) = asked();
         let mut lie = reply(cookie);
         change(&mut lie);
