@@ -16,6 +16,7 @@ pub mod event;
 pub mod report;
 pub mod sample;
 pub mod selection;
+pub mod server;
 pub mod source;
 pub mod time;
 pub mod wire;

@@ -1,1 +1,12 @@
-//! Placeholder until its first part lands.
+//! The guest's daemon and the host's server as a library: everything round the core's engine that the binary drives.
+#![forbid(unsafe_code)]
+
+pub mod civil;
+pub mod config;
+pub mod control;
+pub mod log;
+pub mod query;
+pub mod run;
+pub mod serve;
+pub mod spec;
+pub mod state;

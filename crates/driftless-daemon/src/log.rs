@@ -1,0 +1,127 @@
+//! Log lines on standard error: plain for people, with the journal's priorities under systemd. The core is silent; here its events become text.
+
+use std::env;
+use std::io::Write as _;
+
+use driftless_core::event::{Event, Severity};
+use driftless_core::source::SourceId;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// Writes one line a record.
+struct Stderr {
+    /// systemd reads `<N>` at a line's start as its priority (sd-daemon(3)).
+    has_priorities: bool,
+}
+
+/// Sends log records to standard error; `is_verbose` includes every sample. A second call changes nothing.
+pub fn start(is_verbose: bool) {
+    let logger = Stderr { has_priorities: env::var_os("JOURNAL_STREAM").is_some() };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(if is_verbose { LevelFilter::Debug } else { LevelFilter::Info });
+    }
+}
+
+impl Log for Stderr {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let (priority, word) = match record.level() {
+            Level::Error => (3, "error: "),
+            Level::Warn => (4, "warning: "),
+            Level::Info => (6, ""),
+            Level::Debug | Level::Trace => (7, ""),
+        };
+        let line = if self.has_priorities {
+            format!("<{priority}>{}\n", record.args())
+        } else {
+            format!("driftless: {word}{}\n", record.args())
+        };
+        // Nobody is left to tell when standard error is gone.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+/// One event as a line; `name` tells what a source is called.
+pub fn event(event: &Event, name: impl Fn(SourceId) -> String) {
+    let level = match event.severity() {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warn,
+        Severity::Notice => Level::Info,
+        Severity::Debug => Level::Debug,
+    };
+    if level <= log::max_level() {
+        log::log!(level, "{}", text(event, name));
+    }
+}
+
+fn text(event: &Event, name: impl Fn(SourceId) -> String) -> String {
+    source_text(event, name).unwrap_or_else(|| clock_text(event))
+}
+
+fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<String> {
+    Some(match event {
+        Event::Resolved { source, addresses } => format!("{}: {addresses} address(es)", name(*source)),
+        Event::ResolveFailed { source } => {
+            format!("{}: the name leads to no address; asking again in 5 s", name(*source))
+        }
+        Event::Reachable { source } => format!("{}: answers", name(*source)),
+        Event::Unreachable { source } => format!("{}: no answer to the last eight polls", name(*source)),
+        Event::Rejected { source, reason } => {
+            format!("{}: reply not used: {}", name(*source), rejection(*reason))
+        }
+        Event::Kissed { source, code } => {
+            format!("{}: the server says {} (kiss-o'-death)", name(*source), code.escape_ascii())
+        }
+        Event::SendFailed { source, errno } => {
+            format!("{}: {}", name(*source), std::io::Error::from_raw_os_error(*errno))
+        }
+        Event::Sampled { source, offset, delay } => {
+            format!("{}: offset {offset}, delay {delay}", name(*source))
+        }
+        Event::Jumped { source, by } => format!("{}: jumped by {by} against this guest", name(*source)),
+        Event::RateChanged { source, by } => {
+            format!("{}: this guest's counter changed its rate by {by}", name(*source))
+        }
+        Event::Selected { source: Some(source) } => format!("following {}", name(*source)),
+        Event::Selected { source: None } => "following nobody".to_owned(),
+        Event::Falseticker { source } => format!("{}: contradicts the majority, left out", name(*source)),
+        _ => return None,
+    })
+}
+
+const fn rejection(reason: driftless_core::event::Rejection) -> &'static str {
+    use driftless_core::event::Rejection;
+    match reason {
+        Rejection::Malformed => "cut short or malformed",
+        Rejection::NotOurs => "not an answer to what was asked",
+        Rejection::Unsynchronised => "the server says that it is not synchronised, or its stratum cannot be",
+        Rejection::Implausible => "its times contradict themselves",
+        Rejection::TooDistant => "its root distance is above 1.5 s",
+        Rejection::Loop => "it takes its time from us",
+    }
+}
+
+fn clock_text(event: &Event) -> String {
+    match event {
+        Event::TookOver { rate } => {
+            format!("steering the clock; found tick {} and frequency {}", rate.tick, rate.frequency)
+        }
+        Event::Stepped { by, reason } => format!("clock stepped by {by} ({reason:?})").to_lowercase(),
+        Event::StepWithheld { by } => {
+            format!("the clock is off by {by}, the step policy forbids to step it: slewing")
+        }
+        Event::RateSet { rate } => format!("tick {}, frequency {}", rate.tick, rate.frequency),
+        Event::ClockRefused { error } => format!("cannot steer the clock: {error}"),
+        Event::OtherWriter { expected, found } => format!(
+            "somebody else steers this clock, too: tick {} and {} were set, tick {} and {} found",
+            expected.tick, expected.frequency, found.tick, found.frequency
+        ),
+        Event::StateChanged { state } => format!("state: {state:?}").to_lowercase(),
+        Event::LeapChanged { leap } => format!("leap second: {leap:?}").to_lowercase(),
+        other => format!("{other:?}"),
+    }
+}
