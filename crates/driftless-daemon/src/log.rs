@@ -93,7 +93,7 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
     })
 }
 
-const fn rejection(reason: driftless_core::event::Rejection) -> &'static str {
+pub(crate) const fn rejection(reason: driftless_core::event::Rejection) -> &'static str {
     use driftless_core::event::Rejection;
     match reason {
         Rejection::Malformed => "cut short or malformed",

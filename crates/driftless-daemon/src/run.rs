@@ -1,1 +1,340 @@
+//! The guest's daemon: a `poll(2)` loop round the engine. It decides nothing.
 
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::os::fd::AsFd as _;
+
+use driftless_core::clock::{Clock, ClockCommand, ClockError};
+use driftless_core::engine::{self, Engine, Input, Output};
+use driftless_core::source::SourceId;
+use driftless_core::time::{Now, RawTime, Seconds, Span};
+use driftless_linux::clock::clock;
+use driftless_linux::entropy::KernelEntropy;
+use driftless_linux::poll;
+use driftless_linux::signal::Signals;
+use driftless_linux::socket::RequestSocket;
+use serde_json::Value;
+
+use crate::civil;
+use crate::config::{Config, ConfigError, Flags};
+use crate::control::{Listener, Request};
+use crate::log::event;
+use crate::spec::SpecError;
+use crate::state;
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A source's SPEC is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A reload found the configuration wrong at start.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The clock may not be set.
+    #[error("{0}; run as root or with CAP_SYS_TIME, or watch only with --observe")]
+    NotPermitted(ClockError),
+    /// Another daemon holds the control socket.
+    #[error("{0}: another driftless is running here; stop it first, or give this one its own --control")]
+    AlreadyRunning(String),
+    /// The system refuses what nothing can be done without.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Everything the loop holds.
+struct Daemon {
+    config: Config,
+    names: Vec<String>,
+    clock: Box<dyn Clock>,
+    engine: Engine,
+    /// Each source's socket, by its number.
+    sockets: Vec<Option<RequestSocket>>,
+    control: Option<Listener>,
+    signals: Signals,
+    /// When the state file was last written.
+    saved: RawTime,
+    refused: Option<ClockError>,
+}
+
+/// How often the learnt frequency is written.
+const SAVE_EVERY: Span = Span::from_secs(3_600);
+/// The first time, so that an early end loses little.
+const SAVE_FIRST: Span = Span::from_secs(60);
+/// Room for any packet that is worth reading.
+const PACKET_MAX: usize = 1_024;
+
+/// Keeps the clock right until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+///
+/// # Errors
+/// [`RunError`]: it cannot begin, or cannot go on.
+pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
+    let signals = Signals::install()?;
+    let mut daemon = Daemon::new(config, signals)?;
+    while !daemon.signals.should_end() {
+        daemon.turn()?;
+        if daemon.signals.take_reload() {
+            daemon.reload(flags)?;
+        }
+    }
+    log::info!("ending; the kernel keeps the learnt frequency");
+    daemon.save();
+    Ok(())
+}
+
+impl Daemon {
+    fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
+        let mut clock = clock(config.observe.value);
+        let engine = start_engine(&config, clock.as_mut())?;
+        let control = listen(&config)?;
+        let now = clock.now();
+        let names = config.sources.value.clone();
+        log::info!(
+            "{} {}; sources: {} ({})",
+            if config.observe.value { "observing, setting nothing;" } else { "keeping the clock;" },
+            config.control.value.display(),
+            names.join(", "),
+            config.sources.origin
+        );
+        Ok(Self {
+            sockets: names.iter().map(|_| None).collect(),
+            names,
+            clock,
+            engine,
+            control,
+            signals,
+            saved: now.raw - SAVE_EVERY + SAVE_FIRST,
+            refused: None,
+            config,
+        })
+    }
+
+    /// Does what the engine wants, waits, and tells it what happened.
+    fn turn(&mut self) -> Result<(), RunError> {
+        while let Some(output) = self.engine.poll_output() {
+            self.carry_out(output);
+        }
+        if let Some(error @ ClockError::Permission) = self.refused {
+            return Err(RunError::NotPermitted(error));
+        }
+        let now = self.clock.now();
+        if now.raw - self.saved >= SAVE_EVERY {
+            self.save();
+            self.saved = now.raw;
+        }
+        let timeout = self.engine.deadline().map(|deadline| (deadline - now.raw).max(Span::ZERO));
+        if timeout == Some(Span::ZERO) {
+            self.engine.handle(now, Input::Wake);
+            return Ok(());
+        }
+        self.wait(timeout)
+    }
+
+    fn wait(&mut self, timeout: Option<Span>) -> Result<(), RunError> {
+        let mut fds = Vec::with_capacity(self.sockets.len() + 2);
+        let mut ids = Vec::with_capacity(self.sockets.len());
+        for (index, socket) in (0_u16..).zip(&self.sockets) {
+            if let Some(socket) = socket {
+                fds.push(socket.as_fd());
+                ids.push(SourceId(index));
+            }
+        }
+        fds.extend(self.control.as_ref().map(Listener::as_fd));
+        fds.extend(self.signals.wake());
+        let ready = match poll::wait(&fds, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            ready => ready?,
+        };
+        let mut flags = ready.into_iter();
+        let answered: Vec<SourceId> =
+            ids.into_iter().zip(flags.by_ref()).filter_map(|(id, r)| r.then_some(id)).collect();
+        let is_asked = self.control.is_some() && flags.next() == Some(true);
+        if flags.next() == Some(true) {
+            self.signals.drain();
+        }
+        for id in answered {
+            self.receive(id);
+        }
+        if is_asked {
+            self.serve_control();
+        }
+        let now = self.clock.now();
+        self.engine.handle(now, Input::Wake);
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Resolve { source, host, port } => {
+                let addresses = resolve(&host, port);
+                let now = self.clock.now();
+                self.engine.handle(now, Input::Resolved { source, addresses });
+            }
+            Output::Transmit { source, to, data } => self.transmit(source, to, &data),
+            Output::Clock(command) => self.command(command),
+            Output::Event(told) => {
+                let names = &self.names;
+                event(&told, |id| names.get(usize::from(id.0)).cloned().unwrap_or_default());
+            }
+        }
+    }
+
+    fn command(&mut self, command: ClockCommand) {
+        let result = self.clock.apply(command);
+        if let Err(error) = result {
+            self.refused = Some(error);
+        }
+        let now = self.clock.now();
+        self.engine.handle(now, Input::Clock(result));
+    }
+
+    fn transmit(&mut self, source: SourceId, to: SocketAddr, data: &[u8; 48]) {
+        let sent = RequestSocket::connect(to).and_then(|socket| {
+            let at = self.clock.now();
+            socket.send(data).map(|_| (socket, at))
+        });
+        let now = self.clock.now();
+        match sent {
+            Ok((socket, at)) => {
+                if let Some(slot) = self.sockets.get_mut(usize::from(source.0)) {
+                    *slot = Some(socket);
+                }
+                self.engine.handle(now, Input::Transmitted { source, at, stamp: None });
+            }
+            Err(error) => self.failed(source, &error),
+        }
+    }
+
+    fn receive(&mut self, source: SourceId) {
+        let Some(Some(socket)) = self.sockets.get(usize::from(source.0)) else { return };
+        let mut buffer = [0; PACKET_MAX];
+        match socket.recv(&mut buffer) {
+            Ok((length, from, stamp)) => {
+                let now = self.clock.now();
+                let data = buffer.get(..length).unwrap_or_default();
+                self.engine.handle(now, Input::Datagram { source, from, data, stamp });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.failed(source, &error),
+        }
+    }
+
+    fn failed(&mut self, source: SourceId, error: &io::Error) {
+        if let Some(slot) = self.sockets.get_mut(usize::from(source.0)) {
+            *slot = None;
+        }
+        let now = self.clock.now();
+        let errno = error.raw_os_error().unwrap_or(0);
+        self.engine.handle(now, Input::TransmitFailed { source, errno });
+    }
+
+    fn serve_control(&mut self) {
+        let Some(control) = self.control.take() else { return };
+        control.serve(|request: Request| {
+            let now = self.clock.now();
+            if let Some(order) = request.order() {
+                self.engine.handle(now, Input::Order(order));
+                while let Some(output) = self.engine.poll_output() {
+                    self.carry_out(output);
+                }
+            }
+            let now = self.clock.now();
+            status(&self.engine, now)
+        });
+        self.control = Some(control);
+    }
+
+    fn reload(&mut self, flags: &Flags) -> Result<(), RunError> {
+        match Config::load(flags) {
+            Ok(config) => {
+                log::info!("configuration read again");
+                self.save();
+                self.engine = start_engine(&config, self.clock.as_mut())?;
+                self.names = config.sources.value.clone();
+                self.sockets = self.names.iter().map(|_| None).collect();
+                self.config = config;
+            }
+            Err(error) => log::warn!("{error}; going on as before"),
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) {
+        let now = self.clock.now();
+        let Some(learnt) = self.engine.learnt_frequency(now) else { return };
+        if let Err(error) = state::save(&self.config.state_dir.value, learnt) {
+            log::warn!(
+                "{}: the learnt frequency is not kept: {error}",
+                self.config.state_dir.value.display()
+            );
+        }
+    }
+}
+
+/// An engine that knows what the last run learnt.
+fn start_engine(config: &Config, clock: &mut dyn Clock) -> Result<Engine, RunError> {
+    let prior = state::load(&config.state_dir.value).unwrap_or_else(|error| {
+        log::warn!("{}: {error}", config.state_dir.value.join(state::FILE).display());
+        None
+    });
+    let settings = engine::Config {
+        sources: config.source_configs()?,
+        step: config.step.value,
+        observe: config.observe.value,
+        prior,
+    };
+    Ok(Engine::new(settings, clock.now(), Box::new(KernelEntropy)))
+}
+
+fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
+    let path = &config.control.value;
+    match Listener::bind(path) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(RunError::AlreadyRunning(path.display().to_string()))
+        }
+        Err(error) => {
+            log::warn!("{}: no control socket: {error}; going on without", path.display());
+            Ok(None)
+        }
+    }
+}
+
+/// The report as JSON, with what only the driver knows.
+fn status(engine: &Engine, now: Now) -> Value {
+    let mut report = engine.report(now);
+    report.clocksource = Some(state::clocksource());
+    let last_update = report.last_update;
+    let mut value = serde_json::to_value(&report).unwrap_or_default();
+    value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
+    value["time"] = civil::rfc3339(now.wall).into();
+    value
+}
+
+/// The addresses of a name, by the system's resolver.
+fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
+    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+}
+
+/// Watches `config`'s sources without setting anything until the offset is known to better than `max_bound`, or `patience` is over.
+/// Returns the last report.
+///
+/// # Errors
+/// As [`run`].
+pub fn observe_once(mut config: Config, max_bound: Seconds, patience: Span) -> Result<Value, RunError> {
+    config.observe.value = true;
+    let signals = Signals::install()?;
+    config.control.value = std::env::temp_dir().join(format!("driftless-once-{}.sock", std::process::id()));
+    let mut daemon = Daemon::new(config, signals)?;
+    let end = daemon.clock.now().raw + patience;
+    loop {
+        daemon.turn()?;
+        let now = daemon.clock.now();
+        let report = daemon.engine.report(now);
+        let is_known = report.offset_bound.is_some_and(|bound| bound < max_bound.0)
+            && report.sources.iter().any(|source| source.samples >= 3);
+        if is_known || now.raw >= end || daemon.signals.should_end() {
+            return Ok(status(&daemon.engine, now));
+        }
+    }
+}

@@ -1,10 +1,13 @@
-//! The UDP socket of one request (RFC 9109: a fresh port each time), connected so that ICMP errors come back.
+//! UDP sockets with the kernel's receive stamps: a client's of one request, and a server's.
 //!
-//! First form: the port is the kernel's random choice and there are no kernel time stamps yet.
+//! A client's is bound to a port of the kernel's random choice (RFC 9109: a fresh one each time; the kernel's choice follows RFC 6056)
+//! and connected, so that ICMP errors come back and foreign packets do not.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use driftless_core::time::WallTime;
 
 use crate::sys;
 
@@ -21,6 +24,8 @@ impl RequestSocket {
         let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let socket = UdpSocket::from(open(family)?);
         socket.connect(to)?;
+        // Without stamps we read the clock ourselves: a little later, not wrong.
+        let _ = sys::stamp_arrivals(socket.as_fd());
         Ok(Self(socket))
     }
 
@@ -32,13 +37,68 @@ impl RequestSocket {
         self.0.send(data)
     }
 
-    /// Takes one packet: its length and sender.
+    /// Takes one packet: its length, its sender, and the kernel's stamp of its arrival.
     ///
     /// # Errors
     /// `WouldBlock` where there is none; otherwise what the system says.
-    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.0.recv_from(buffer)
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<WallTime>)> {
+        receive(self.as_fd(), buffer)
     }
+}
+
+/// A bound, non-blocking UDP socket that answers many.
+#[derive(Debug)]
+pub struct ServerSocket(UdpSocket);
+
+impl ServerSocket {
+    /// Binds to `address`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        let _ = sys::stamp_arrivals(socket.as_fd());
+        Ok(Self(socket))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Takes one packet: its length, its sender, and the kernel's stamp of its arrival.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is none; otherwise what the system says.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<WallTime>)> {
+        receive(self.as_fd(), buffer)
+    }
+
+    /// Sends a packet to `to`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.0.send_to(data, to)
+    }
+}
+
+impl AsFd for ServerSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<WallTime>)> {
+    let received = sys::recvmsg(socket, buffer)?;
+    let from = sys::address(&received.from)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a packet without a sender"))?;
+    let stamp = received.stamp.map(|time| WallTime::from_parts(time.tv_sec, time.tv_nsec));
+    Ok((received.length, from, stamp))
 }
 
 impl AsFd for RequestSocket {
@@ -76,7 +136,9 @@ mod tests {
             crate::poll::wait(&[client.as_fd()], Some(driftless_core::time::Span::from_secs(2)))?,
             [true]
         );
-        assert_eq!(client.recv(&mut buffer)?, (5, server.local_addr()?));
+        let (length, from, stamp) = client.recv(&mut buffer)?;
+        assert_eq!((length, from), (5, server.local_addr()?));
+        assert!(stamp.is_some(), "the kernel stamps what arrives on loopback");
         Ok(())
     }
 }

@@ -1,2 +1,116 @@
-//! Placeholder until its first part lands.
-fn main() {}
+//! The command line of driftless: each command is a file, each a thin layer over `driftless-daemon`.
+#![forbid(unsafe_code)]
+
+mod config;
+mod orders;
+mod query;
+mod run;
+mod serve;
+mod status;
+mod waitsync;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps the clock of a Linux virtual machine right, whatever its drift and however it is interrupted.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  driftless serve --as-is --listen 192.168.5.2:123 --allow 192.168.5.0/24   on the host
+  driftless run                                   in the guest: asks its default gateway
+  driftless run --source ntp:10.0.2.2:11123       in the guest: asks this server
+  driftless status --watch
+  driftless query pool-server.example -n 4
+
+Exit status: 0 done, 1 not (yet) so, 2 usage or configuration error, 3 not permitted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The guest's daemon: keep this clock right
+    Run(run::Args),
+    /// The host's time server
+    Serve(serve::Args),
+    /// How the clock is doing
+    Status(status::Args),
+    /// Wait until the clock is right
+    Waitsync(waitsync::Args),
+    /// Order the daemon to correct the offset at once
+    Makestep(orders::Args),
+    /// Order the daemon to ask its sources several times now
+    Burst(orders::Args),
+    /// Order the daemon to ask its sources again
+    Online(orders::Args),
+    /// Order the daemon to ask nobody
+    Offline(orders::Args),
+    /// Ask servers for their time, set nothing
+    Query(query::Args),
+    /// Show or check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// What a command ended with, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    NotYet,
+    Wrong,
+    NotPermitted,
+}
+
+/// Where the daemon's control socket is.
+#[derive(Debug, clap::Args)]
+struct ControlSocket {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = driftless_daemon::config::DEFAULT_CONTROL)]
+    control: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Status(args) => status::run(&args),
+        Command::Waitsync(args) => waitsync::run(&args),
+        Command::Makestep(args) => orders::makestep(&args),
+        Command::Burst(args) => orders::burst(&args),
+        Command::Online(args) => orders::online(&args),
+        Command::Offline(args) => orders::offline(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Config(command) => config::run(command),
+    };
+    outcome.into()
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::NotYet => 1,
+            Outcome::Wrong => 2,
+            Outcome::NotPermitted => 3,
+        })
+    }
+}
+
+impl Outcome {
+    /// Says on standard error what went wrong.
+    fn told(self, error: &dyn std::fmt::Display) -> Self {
+        eprintln!("driftless: {error}");
+        self
+    }
+}
+
+/// Prints a line on standard output; a reader that has gone (`| head`) is no error.
+fn say(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

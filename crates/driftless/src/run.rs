@@ -1,0 +1,66 @@
+//! `driftless run`.
+
+use std::path::PathBuf;
+
+use driftless_daemon::config::{Config, Flags};
+use driftless_daemon::run::RunError;
+use driftless_daemon::{log, run as daemon};
+
+use crate::Outcome;
+
+/// Arguments of `driftless run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  driftless run                                     ask the default gateway
+  driftless run --source ntp:10.0.2.2:11123         ask this server
+  driftless run --observe --source ntp:192.0.2.1    set nothing, only watch
+
+A source is ntp:HOST[:PORT][?minpoll=N&maxpoll=N]; polls are log2 of seconds, -2 to 17.
+DRIFTLESS_OBSERVE=1 in the environment forces --observe, above everything.")]
+pub(crate) struct Args {
+    /// Configuration file [default: /etc/driftless/driftless.toml, if it exists]
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
+    /// Set nothing, only watch
+    #[arg(long)]
+    observe: bool,
+    /// Whom to ask; may be given several times
+    #[arg(long, value_name = "SPEC")]
+    source: Vec<String>,
+    /// Where the learnt frequency is kept [default: /var/lib/driftless]
+    #[arg(long, value_name = "D")]
+    state_dir: Option<PathBuf>,
+    /// Control socket [default: /run/driftless/control.sock]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// One thread, plain system calls, waiting in poll only: for time simulators
+    #[arg(long)]
+    plain_io: bool,
+    /// Log every sample and every change of rate
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let flags = Flags {
+        file: args.config,
+        sources: args.source,
+        observe: args.observe,
+        plain_io: args.plain_io,
+        control: args.control,
+        state_dir: args.state_dir,
+        verbose: args.verbose,
+    };
+    let config = match Config::load(&flags) {
+        Ok(config) => config,
+        Err(error) => return Outcome::Wrong.told(&error),
+    };
+    log::start(config.verbose.value);
+    match daemon::run(&flags, config) {
+        Ok(()) => Outcome::Done,
+        Err(error @ (RunError::Spec(_) | RunError::Config(_))) => Outcome::Wrong.told(&error),
+        Err(error @ RunError::NotPermitted(_)) => Outcome::NotPermitted.told(&error),
+        Err(error) => Outcome::NotYet.told(&error),
+    }
+}

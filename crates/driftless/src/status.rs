@@ -1,0 +1,101 @@
+//! `driftless status`: one screen in words.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::thread::sleep;
+use std::time::Duration;
+
+use driftless_core::time::Seconds;
+use driftless_daemon::control::{Request, ask};
+use serde_json::Value;
+
+use crate::{ControlSocket, Outcome, say};
+
+/// Arguments of `driftless status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  driftless status
+  driftless status --watch
+  driftless status --json | jq .offset
+
+Offsets are reference - local: + means that this clock is behind. Exit status 1 while the clock is not synchronised.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    socket: ControlSocket,
+    /// Everything as one line of JSON: seconds, ppm, RFC 3339
+    #[arg(long)]
+    json: bool,
+    /// Again each second, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    loop {
+        let report = match ask(&args.socket.control, Request::Status) {
+            Ok(report) => report,
+            Err(error) => return Outcome::NotYet.told(&error),
+        };
+        let text = if args.json { report.to_string() } else { screen(&report) };
+        if args.watch && std::io::stdout().is_terminal() && !args.json {
+            // Home, print, erase what is left of the last picture.
+            println!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
+            let _ = std::io::stdout().flush();
+        } else {
+            say(&text);
+        }
+        if !args.watch {
+            let is_right = matches!(report["state"].as_str(), Some("synchronised" | "holdover"));
+            return if is_right { Outcome::Done } else { Outcome::NotYet };
+        }
+        sleep(Duration::from_secs(1));
+    }
+}
+
+fn screen(report: &Value) -> String {
+    let seconds = |key: &str| report[key].as_f64().map(|value| Seconds(value).to_string());
+    let unsigned = |key: &str| seconds(key).map(|text| text.trim_start_matches('+').to_owned());
+    let mut lines = vec![headline(report)];
+    let mut line = |label: &str, text: Option<String>| {
+        lines.push(format!("{label:<12} {}", text.unwrap_or_else(|| "not known yet".to_owned())));
+    };
+    line("source", report["source"].as_str().map(|name| format!("{name}, stratum {}", report["stratum"])));
+    line("offset", seconds("offset").zip(unsigned("offset_bound")).map(|(o, b)| format!("{o} ± {b}")));
+    let frequency = report["frequency"].as_f64().zip(report["frequency_error"].as_f64());
+    line("frequency", frequency.map(|(f, e)| format!("{f:+.3} ± {e:.3} ppm")));
+    let kernel = report["tick"].as_i64().zip(report["kernel_frequency"].as_f64());
+    line("kernel", kernel.map(|(tick, f)| format!("tick {tick} µs, frequency {f:+.3} ppm")));
+    line("last sample", report["last_update"].as_str().map(str::to_owned));
+    line("steps", Some(format!("{}, interruptions {}", report["steps"], report["interruptions"])));
+    for source in report["sources"].as_array().into_iter().flatten() {
+        lines.push(source_line(source));
+    }
+    lines.join("\n")
+}
+
+fn headline(report: &Value) -> String {
+    let text = match report["state"].as_str().unwrap_or("unknown") {
+        "synchronised" => "The clock is right.",
+        "acquiring" => "The clock is being put right.",
+        "holdover" => "The sources are silent; the learnt frequency is kept.",
+        "interrupted" => "This guest was interrupted; looking again.",
+        "contested" => "Somebody else steers this clock, too.",
+        _ => "Not synchronised: no source has given usable time yet.",
+    };
+    let observing = if report["observe"] == true { " (observing, nothing is set)" } else { "" };
+    format!("{text}{observing}")
+}
+
+fn source_line(source: &Value) -> String {
+    let delay = source["delay"].as_f64().map_or_else(|| "-".to_owned(), |delay| Seconds(delay).to_string());
+    format!(
+        "  {:<30} {:<14} reach {:08b}, poll 2^{} s, delay {}, {} of {} answered",
+        source["name"].as_str().unwrap_or("?"),
+        source["state"].as_str().unwrap_or("?"),
+        source["reach"].as_u64().unwrap_or(0),
+        source["poll"],
+        delay.trim_start_matches('+'),
+        source["received"],
+        source["sent"]
+    )
+}
