@@ -5,6 +5,7 @@
 pub mod capability;
 pub mod clock;
 pub mod entropy;
+pub mod mapping;
 pub mod poll;
 pub mod signal;
 pub mod socket;

@@ -6,6 +6,7 @@ use std::io::{Error, Result};
 use std::mem::zeroed;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicI64;
 
 /// `clock_gettime(2)`.
 pub(crate) fn clock_gettime(clock: libc::clockid_t) -> Result<libc::timespec> {
@@ -248,4 +249,27 @@ struct CapSets {
 /// Turns a −1 into what errno says.
 fn check(code: i32) -> Result<i32> {
     if code < 0 { Err(Error::last_os_error()) } else { Ok(code) }
+}
+
+/// `mmap(2)` of a file's first `words` 64-bit words, shared, for reading and writing.
+pub(crate) fn map_shared(fd: BorrowedFd<'_>, words: usize) -> Result<&'static [AtomicI64]> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at a place of the kernel's choice; nothing of ours is replaced.
+    let address =
+        unsafe { libc::mmap(std::ptr::null_mut(), words * 8, protection, libc::MAP_SHARED, raw(fd), 0) };
+    if address == libc::MAP_FAILED {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: the mapping is page-aligned, `words` long, never unmapped, and every access to it is atomic.
+    Ok(unsafe { std::slice::from_raw_parts(address.cast::<AtomicI64>(), words) })
+}
+
+/// The processor's counter; 0 where there is none that is known here.
+pub(crate) fn read_tsc() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: RDTSC is there on every x86-64 processor; Linux leaves it to user space unless told otherwise.
+    let tsc = unsafe { std::arch::x86_64::_rdtsc() };
+    #[cfg(not(target_arch = "x86_64"))]
+    let tsc = 0;
+    tsc
 }

@@ -1,2 +1,159 @@
-//! Placeholder until its first part lands.
-fn main() {}
+//! The lab guest's agent. Started by the guest's init with the client's command line; runs until the guest is ended.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use driftless_core::clock::{Clock as _, ClockCommand};
+use driftless_core::time::Now;
+use driftless_daemon::control::{Request, ask};
+use driftless_lab_probe as page;
+use driftless_linux::clock::ObservedClock;
+use driftless_linux::mapping::Mapping;
+
+/// Between two looks at the page while no window is open.
+const NAP: Duration = Duration::from_millis(5);
+/// Between two reports of the client's status.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// A change of wall against raw time in a nap that no slew could make.
+const STEP_NS: i64 = 2_000_000;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if let Some(port) = std::env::var("LAB_RELAY").ok().and_then(|port| port.parse::<u16>().ok()) {
+        thread::spawn(move || relay(port));
+    }
+    let shared = Mapping::open(&find_page()?, page::WORDS).context("mapping the shared page")?;
+    let program = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let source = fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")?;
+    shared.store(page::READY, if source.trim() == "tsc" { 1 } else { -1 });
+    let mut agent = Agent { shared, client: None, last: ObservedClock.now() };
+    let mut reported = Instant::now();
+    loop {
+        agent.answer();
+        agent.watch();
+        if let Some(program) = &program {
+            agent.keep_client(program, &rest)?;
+        }
+        if reported.elapsed() > STATUS_EVERY && agent.client.is_some() {
+            agent.report();
+            reported = Instant::now();
+        }
+        if shared.load(page::WINDOW) == 0 {
+            thread::sleep(NAP);
+        }
+    }
+}
+
+/// What the agent remembers.
+struct Agent {
+    shared: Mapping,
+    client: Option<Child>,
+    last: Now,
+}
+
+impl Agent {
+    /// Answers what was asked since the last look.
+    fn answer(&mut self) {
+        let asked = self.shared.load(page::ASKED);
+        if asked == self.shared.load(page::ANSWERED) {
+            return;
+        }
+        let now = ObservedClock.now();
+        self.shared.store(page::WALL, now.wall.as_nanos());
+        self.shared.store(page::RAW, now.raw.as_nanos());
+        self.shared.store(page::ANSWERED, asked);
+    }
+
+    /// Notices steps: wall time against raw time.
+    fn watch(&mut self) {
+        let now = ObservedClock.now();
+        let wall = (now.wall - self.last.wall).as_nanos();
+        let extra = wall - (now.raw - self.last.raw).as_nanos();
+        self.last = now;
+        let count = |word: usize| self.shared.store(word, self.shared.load(word) + 1);
+        if wall < 0 || extra < -STEP_NS {
+            count(page::BACKWARD_STEPS);
+        } else if extra > STEP_NS {
+            count(page::FORWARD_STEPS);
+        }
+    }
+
+    /// Starts the client when the host says so, and ends it when the host says so.
+    fn keep_client(&mut self, program: &str, arguments: &[String]) -> Result<()> {
+        let wanted = self.shared.load(page::CLIENT) == 1;
+        if wanted && self.client.is_none() {
+            self.client = Some(Command::new(program).args(arguments).spawn().context("starting the client")?);
+        } else if !wanted {
+            if let Some(mut client) = self.client.take() {
+                client.kill().context("ending the client")?;
+                client.wait().context("ending the client")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes tick, frequency, the client's memory and its own status into the page.
+    fn report(&self) {
+        let shared = self.shared;
+        if let Ok(state) = ObservedClock.apply(ClockCommand::Read) {
+            shared.store(page::TICK, state.rate.tick.into());
+            shared.store(page::FREQUENCY, state.rate.frequency.scaled_ppm());
+        }
+        let resident = self.client.as_ref().and_then(|client| resident_kb(client.id()));
+        shared.store(page::RESIDENT_KB, resident.unwrap_or(0));
+        let Ok(status) = ask(Path::new("/run/driftless/control.sock"), Request::Status) else { return };
+        let text = status.to_string();
+        shared.store(page::STATUS_SERIAL, shared.load(page::STATUS_SERIAL) + 1);
+        for (index, octets) in text.as_bytes().chunks(8).enumerate() {
+            let mut word = [b' '; 8];
+            word[..octets.len()].copy_from_slice(octets);
+            shared.store(page::STATUS + index, i64::from_le_bytes(word));
+        }
+        shared.store(page::STATUS_LENGTH, i64::try_from(text.len()).unwrap_or(0));
+        shared.store(page::STATUS_SERIAL, shared.load(page::STATUS_SERIAL) + 1);
+    }
+}
+
+/// `VmRSS` of /proc/PID/status.
+fn resident_kb(pid: u32) -> Option<i64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The memory of QEMU's ivshmem device (PCI 1af4:1110), switched on.
+fn find_page() -> Result<PathBuf> {
+    for device in fs::read_dir("/sys/bus/pci/devices")? {
+        let device = device?.path();
+        let is = |file: &str, value: &str| {
+            fs::read_to_string(device.join(file)).is_ok_and(|text| text.trim() == value)
+        };
+        if is("vendor", "0x1af4") && is("device", "0x1110") {
+            fs::write(device.join("enable"), "1")?;
+            return Ok(device.join("resource2"));
+        }
+    }
+    anyhow::bail!("no ivshmem device in this guest")
+}
+
+/// For clients that can only ask port 123: loopback's is passed on to the host's server.
+fn relay(port: u16) -> Result<()> {
+    let near = UdpSocket::bind("127.0.0.1:123")?;
+    let far = UdpSocket::bind("0.0.0.0:0")?;
+    far.connect(("10.0.2.2", port))?;
+    far.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut packet = [0; 512];
+    loop {
+        let (length, client) = near.recv_from(&mut packet)?;
+        far.send(&packet[..length])?;
+        if let Ok(length) = far.recv(&mut packet) {
+            near.send_to(&packet[..length], client)?;
+        }
+    }
+}

@@ -40,6 +40,8 @@ struct Source {
     estimator: Estimator,
     is_falseticker: bool,
     was_reachable: bool,
+    /// What was last told of its failing: the same is not told again until it answers.
+    told: Option<Event>,
 }
 
 /// Looks that settle a doubt.
@@ -60,6 +62,7 @@ impl Engine {
                 estimator: Estimator::new(prior),
                 is_falseticker: false,
                 was_reachable: false,
+                told: None,
             })
             .collect();
         let first = if config.observe { ClockCommand::Read } else { ClockCommand::TakeOver };
@@ -124,6 +127,15 @@ impl Engine {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// Tells what is wrong with a source once, until it answers or fails in another way.
+    fn complain(&mut self, id: SourceId, event: Event) {
+        let Some(source) = self.source_mut(id) else { return };
+        if source.told.as_ref() != Some(&event) {
+            source.told = Some(event.clone());
+            self.emit(event);
+        }
+    }
+
     /// Lets every association do what is due.
     fn ask(&mut self, now: Now) {
         for id in self.ids() {
@@ -169,7 +181,7 @@ impl Engine {
     fn transmit_failed(&mut self, id: SourceId, errno: i32) {
         let Some(source) = self.source_mut(id) else { return };
         source.association.transmit_failed();
-        self.emit(Event::SendFailed { source: id, errno });
+        self.complain(id, Event::SendFailed { source: id, errno });
     }
 
     fn datagram(&mut self, now: Now, id: SourceId, from: SocketAddr, data: &[u8], stamp: Option<WallTime>) {
@@ -177,13 +189,16 @@ impl Engine {
         let Some(source) = self.source_mut(id) else { return };
         let sample = match source.association.receive(now, rate, from, data, stamp) {
             Ok(sample) => sample,
-            Err(Refusal::Kissed(code)) => return self.emit(Event::Kissed { source: id, code }),
+            Err(Refusal::Kissed(code)) => return self.complain(id, Event::Kissed { source: id, code }),
             // Anybody can send foreign packets: they are not worth a line each.
             Err(Refusal::Rejected(Rejection::NotOurs)) => return,
-            Err(Refusal::Rejected(reason)) => return self.emit(Event::Rejected { source: id, reason }),
+            Err(Refusal::Rejected(reason)) => {
+                return self.complain(id, Event::Rejected { source: id, reason });
+            }
         };
         let verdict = source.estimator.add(&sample);
         let is_new = !core::mem::replace(&mut source.was_reachable, true);
+        source.told = None;
         source.plan(now);
         if is_new {
             self.emit(Event::Reachable { source: id });

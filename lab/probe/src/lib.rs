@@ -1,0 +1,35 @@
+//! The page that host and guest share, word by word: what each word means, for both sides.
+#![forbid(unsafe_code)]
+
+/// Host → guest: a new number asks for a reading.
+pub const ASKED: usize = 0;
+/// Guest → host: the number that was last answered.
+pub const ANSWERED: usize = 1;
+/// Host → guest: while 1, the guest spins and answers within a microsecond.
+pub const WINDOW: usize = 2;
+/// Host → guest: while 1, the client under test is to run.
+pub const CLIENT: usize = 3;
+/// Guest → host: 1 once the guest is up and its clock source is `tsc`, −1 where it is another.
+pub const READY: usize = 4;
+/// Guest → host: how many times the wall clock went backwards.
+pub const BACKWARD_STEPS: usize = 5;
+/// Guest → host: how many times it was stepped forwards by more than 2 ms.
+pub const FORWARD_STEPS: usize = 6;
+/// Guest → host: its wall clock, ns.
+pub const WALL: usize = 8;
+/// Guest → host: its uncorrected counter, ns.
+pub const RAW: usize = 9;
+/// Guest → host: the kernel's tick, µs.
+pub const TICK: usize = 10;
+/// Guest → host: the kernel's frequency in 2^-16 ppm.
+pub const FREQUENCY: usize = 11;
+/// Guest → host: the client's resident memory in kB.
+pub const RESIDENT_KB: usize = 12;
+/// Guest → host: goes up with each new status; odd while it is written.
+pub const STATUS_SERIAL: usize = 14;
+/// Guest → host: octets of the status.
+pub const STATUS_LENGTH: usize = 15;
+/// Guest → host: `driftless status --json` of the client, eight octets a word, from here.
+pub const STATUS: usize = 64;
+/// Words that are mapped.
+pub const WORDS: usize = 8_192;
