@@ -1,0 +1,70 @@
+//! What keeps the guest's clock in a run: driftless, or a peer from its Debian package.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::packages;
+
+/// Who keeps the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    Driftless,
+    Chronyd,
+    Openntpd,
+    None,
+}
+
+/// A client as the guest needs it.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Its program on the host; `/bin/client` in the guest.
+    pub(crate) program: Option<PathBuf>,
+    /// The agent's arguments: the client's command line.
+    pub(crate) command: String,
+    /// Shell assignments before the agent starts.
+    pub(crate) environment: String,
+    /// Files of its own.
+    pub(crate) files: Vec<(String, String)>,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Driftless => "driftless",
+            Self::Chronyd => "chronyd",
+            Self::Openntpd => "openntpd",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The client, set to ask the host's server at `port`. Peers are unpacked, never installed: installing would start them here.
+pub(crate) fn prepare(kind: Kind, port: u16, workspace: &Path, cache: &Path) -> Result<Client> {
+    Ok(match kind {
+        Kind::None => Client::default(),
+        Kind::Driftless => Client {
+            program: Some(workspace.join("target/lab/driftless")),
+            command: format!("/bin/client run --verbose --source ntp:10.0.2.2:{port} --state-dir /tmp/state"),
+            ..Client::default()
+        },
+        Kind::Chronyd => Client {
+            program: Some(packages::unpacked("chrony", cache)?.join("usr/sbin/chronyd")),
+            command: "/bin/client -d -u root -f /etc/chrony.conf".to_owned(),
+            // The polls that driftless takes for its host: 1 to 16 s; steps at start only, as Debian has it.
+            files: vec![(
+                "etc/chrony.conf".to_owned(),
+                format!(
+                    "server 10.0.2.2 port {port} iburst minpoll 0 maxpoll 4\nmakestep 0.05 3\ncmdport 0\nbindcmdaddress /\npidfile /run/chronyd.pid\n"
+                ),
+            )],
+            ..Client::default()
+        },
+        Kind::Openntpd => Client {
+            program: Some(packages::unpacked("openntpd", cache)?.join("usr/sbin/ntpd")),
+            command: "/bin/client -d -s -f /etc/ntpd.conf".to_owned(),
+            environment: format!("export LAB_RELAY={port}\n"),
+            files: vec![("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())],
+        },
+    })
+}

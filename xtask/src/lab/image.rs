@@ -1,0 +1,210 @@
+//! What the guest boots: Debian's kernel, and a small initramfs with busybox, the agent and the client.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::packages;
+
+use super::Client;
+
+/// A kernel and its modules.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) image: PathBuf,
+    modules: PathBuf,
+}
+
+/// What the guest needs from its kernel's modules: the network card.
+const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
+/// What init and people at the console use.
+const APPLETS: [&str; 16] = [
+    "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
+    "sleep", "ps", "strace",
+];
+
+/// Debian's cloud kernel, unpacked into the cache.
+pub(crate) fn kernel(cache: &Path) -> Result<Kernel> {
+    let meta = if cfg!(target_arch = "aarch64") { "linux-image-arm64" } else { "linux-image-cloud-amd64" };
+    let package = packages::dependency(meta, "linux-image-")?;
+    let root = packages::unpacked(&package, cache)?;
+    let image = only_match(&root.join("boot"), "vmlinuz-")?;
+    let library = [root.join("lib/modules"), root.join("usr/lib/modules")];
+    let Some(library) = library.into_iter().find(|folder| folder.is_dir()) else {
+        bail!("{package} holds no modules")
+    };
+    Ok(Kernel { image, modules: only_match(&library, "")? })
+}
+
+/// Builds the initramfs for a client.
+pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: &Path) -> Result<()> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "lab", "lib", "lib64", "etc", "var", "var/empty", "var/lib", "run", "tmp", "usr"] {
+        archive.folder(folder);
+    }
+    let busybox = packages::find("busybox").context("busybox is missing")?;
+    archive.file("bin/busybox", &fs::read(busybox)?, true);
+    for applet in APPLETS {
+        archive.link(&format!("bin/{applet}"), "busybox");
+    }
+    archive.file("init", &fs::read(workspace.join("lab/guest/init"))?, true);
+    let mut programs = vec![(workspace.join("target/lab/driftless-lab-probe"), "bin/probe".to_owned())];
+    programs.extend(client.program.iter().map(|program| (program.clone(), "bin/client".to_owned())));
+    programs.extend(packages::find("strace").map(|strace| (strace, "bin/strace".to_owned())));
+    for (program, place) in &programs {
+        archive.file(place, &fs::read(program).with_context(|| program.display().to_string())?, true);
+    }
+    for library in libraries(programs.iter().map(|(program, _)| program.as_path()))? {
+        let place = library.to_string_lossy().trim_start_matches('/').to_owned();
+        archive.file(&place, &fs::read(&library)?, true);
+    }
+    archive.file("lab/client", client.command.as_bytes(), false);
+    archive.file("lab/client.env", client.environment.as_bytes(), false);
+    for (place, text) in &client.files {
+        archive.file(place, text.as_bytes(), false);
+    }
+    archive.file("etc/passwd", PASSWD.as_bytes(), false);
+    archive.file("etc/group", GROUP.as_bytes(), false);
+    archive.file("etc/services", b"ntp 123/udp\n", false);
+    let modules = modules(kernel)?;
+    let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
+    archive.file("lab/modules", names.join("\n").as_bytes(), false);
+    for (name, octets) in &modules {
+        archive.file(&format!("lab/{name}"), octets, false);
+    }
+    fs::write(to, archive.finish()).with_context(|| to.display().to_string())
+}
+
+const PASSWD: &str = "root:x:0:0::/:/bin/sh\n_chrony:x:101:101::/:/bin/false\n_openntpd:x:102:102::/var/empty:/bin/false\nopenntpd:x:102:102::/var/empty:/bin/false\n_ntp:x:102:102::/var/empty:/bin/false\n";
+const GROUP: &str = "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102:\n_ntp:x:102:\n";
+
+/// The modules in the order of loading, uncompressed, by file name. `modules.dep`: "path: dependency dependency…".
+fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
+    let list = kernel.modules.join("modules.dep");
+    if !list.exists() {
+        let version = kernel.modules.file_name().unwrap_or_default();
+        let root = kernel.modules.ancestors().nth(3).context("the modules lie too high")?;
+        packages::quietly(Command::new("depmod").arg("-b").arg(root).arg(version))?;
+    }
+    let text = fs::read_to_string(&list)?;
+    let mut ordered: Vec<String> = Vec::new();
+    for module in MODULES {
+        let ends = [format!("/{module}.ko:"), format!("/{module}.ko.xz:"), format!("/{module}.ko.zst:")];
+        // Absent from the list means built into the kernel.
+        let Some(line) = text.lines().find(|line| ends.iter().any(|end| line.contains(end.as_str()))) else {
+            continue;
+        };
+        let paths: Vec<&str> = line.split([':', ' ']).filter(|path| !path.is_empty()).collect();
+        for path in paths.iter().rev() {
+            if !ordered.iter().any(|known| known == path) {
+                ordered.push((*path).to_owned());
+            }
+        }
+    }
+    ordered
+        .iter()
+        .map(|path| {
+            let file = kernel.modules.join(path);
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, uncompressed(&file)?))
+        })
+        .collect()
+}
+
+fn uncompressed(file: &Path) -> Result<Vec<u8>> {
+    let tool = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return fs::read(file).with_context(|| file.display().to_string()),
+    };
+    let output = Command::new(tool).arg("-dc").arg(file).output().with_context(|| tool.to_owned())?;
+    Ok(output.stdout)
+}
+
+/// The shared libraries of programs, as ldd(1) tells them.
+fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for program in programs {
+        let output = Command::new("ldd").arg(program).output().context("ldd")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        found.extend(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
+    }
+    Ok(found)
+}
+
+fn only_match(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .with_context(|| format!("nothing like {prefix}* in {}", folder.display()))
+}
+
+/// An initramfs in cpio's "newc" format (Documentation/driver-api/early-userspace/buffer-format.rst).
+#[derive(Debug, Default)]
+struct Archive {
+    octets: Vec<u8>,
+    names: BTreeSet<String>,
+}
+
+impl Archive {
+    fn folder(&mut self, name: &str) {
+        self.entry(name, 0o040_755, &[]);
+    }
+
+    fn link(&mut self, name: &str, to: &str) {
+        self.entry(name, 0o120_777, to.as_bytes());
+    }
+
+    fn file(&mut self, name: &str, data: &[u8], is_program: bool) {
+        let parents: Vec<&Path> = Path::new(name).ancestors().skip(1).collect();
+        for parent in parents.iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.folder(&parent.to_string_lossy());
+        }
+        self.entry(name, if is_program { 0o100_755 } else { 0o100_644 }, data);
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, data: &[u8]) {
+        if !self.names.insert(name.to_owned()) {
+            return;
+        }
+        let number = self.names.len();
+        let fields = [number, mode as usize, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        self.octets.extend(b"070701");
+        for field in fields {
+            self.octets.extend(format!("{field:08x}").bytes());
+        }
+        self.octets.extend(name.bytes().chain([0]));
+        self.pad();
+        self.octets.extend(data);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.octets.resize(self.octets.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, &[]);
+        self.octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_what_cpio_makes_of_it() {
+        let mut archive = Archive::default();
+        archive.file("a/b", b"hello", true);
+        let octets = archive.finish();
+        assert_eq!(octets.len() % 4, 0);
+        let text = String::from_utf8_lossy(&octets).into_owned();
+        assert_eq!(text.matches("070701").count(), 3, "folder, file, trailer");
+        assert!(text.contains("a/b\0") && text.contains("hello"));
+    }
+}
