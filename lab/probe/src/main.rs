@@ -31,8 +31,7 @@ fn main() -> Result<()> {
     let shared = Mapping::open(&find_page()?, page::WORDS).context("mapping the shared page")?;
     let program = arguments.next();
     let rest: Vec<String> = arguments.collect();
-    let source = fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource")?;
-    shared.store(page::READY, if source.trim() == "tsc" { 1 } else { -1 });
+    shared.store(page::READY, if is_on_tsc() { 1 } else { -1 });
     let mut agent = Agent { shared, client: None, last: ObservedClock.now() };
     let mut reported = Instant::now();
     loop {
@@ -119,6 +118,18 @@ impl Agent {
         shared.store(page::STATUS_LENGTH, i64::try_from(text.len()).unwrap_or(0));
         shared.store(page::STATUS_SERIAL, shared.load(page::STATUS_SERIAL) + 1);
     }
+}
+
+/// Whether the kernel has settled on the counter whose rate was planted; it takes it a second or two after boot.
+fn is_on_tsc() -> bool {
+    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let settled = || fs::read_to_string(SOURCE).is_ok_and(|source| source.trim() == "tsc");
+    (0..100).any(|_| {
+        settled() || {
+            thread::sleep(Duration::from_millis(100));
+            false
+        }
+    })
 }
 
 /// `VmRSS` of /proc/PID/status.

@@ -47,6 +47,8 @@ const SLEW_MAX_ACQUIRING: Frequency = Frequency(0.05);
 const SLEW_MAX_STEADY: Frequency = Frequency(1e-3);
 /// An offset that is not worth a rate of its own, s.
 const NEGLIGIBLE_S: f64 = 1e-9;
+/// Longest time in which an offset is slewed away: with polls of 16 s a clock that waited so long would be wrong for a minute.
+const SLEW_TIME_MAX: Span = Span::from_secs(4);
 /// Shortest time in which an offset is slewed away.
 const SLEW_TIME_MIN: Span = Span::from_millis(250);
 
@@ -101,7 +103,7 @@ fn slew(now: Now, offset: Seconds, phase: Phase, horizon: Span) -> (Frequency, O
     }
     let is_steady = phase == Phase::Steady;
     let limit = if is_steady { SLEW_MAX_STEADY } else { SLEW_MAX_ACQUIRING };
-    let time = if is_steady { horizon.max(SLEW_TIME_MIN) } else { SLEW_TIME_MIN };
+    let time = if is_steady { horizon.clamp(SLEW_TIME_MIN, SLEW_TIME_MAX) } else { SLEW_TIME_MIN };
     let slew = Frequency(offset.0 / Seconds::from(time).0).clamp_to(limit);
     let lasts = Seconds(offset.0 / slew.0).to_span();
     (slew, Some(now.raw + lasts))

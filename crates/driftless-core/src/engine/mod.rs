@@ -46,6 +46,8 @@ struct Source {
 
 /// Looks that settle a doubt.
 const DOUBT_BURST: u8 = 4;
+/// How much of the path's jitter may be left in the estimate: looks are made until that is so.
+const JITTER_PART: f64 = 0.1;
 /// Looks at each source that an order for a burst brings.
 const ORDERED_BURST: u8 = 4;
 
@@ -297,7 +299,7 @@ impl Source {
             SourceClass::Network => Seconds(100e-6),
             SourceClass::Public => Seconds(1e-3),
         };
-        let aim = floor.max(self.estimator.jitter() * 0.5);
+        let aim = floor.max(self.estimator.jitter() * JITTER_PART);
         let error = |poll: PollExponent| self.estimator.predicted_error(poll.interval()).unwrap_or(aim);
         let poll = self.association.poll();
         if error(poll.longer()) < aim {

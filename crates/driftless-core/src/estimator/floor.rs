@@ -44,6 +44,14 @@ impl DelayFloor {
         Seconds(((delay.0 - self.least_s).max(0.0) + self.uncertainty_s) / 2.0)
     }
 
+    /// Standard deviation of what no delay shows: stamps, and a floor whose two directions breathe by a part of themselves.
+    pub(crate) fn noise(&self) -> Seconds {
+        const STAMPS_S: f64 = 100e-9;
+        const BREATH: f64 = 0.02;
+        const BREATH_MAX_S: f64 = 10e-6;
+        Seconds(STAMPS_S + (self.least_s * BREATH).min(BREATH_MAX_S))
+    }
+
     /// Mean excess of one direction: what this path's jitter is like.
     pub(crate) fn mean_excess(&self) -> Seconds {
         Seconds(self.mean_excess_s)
@@ -64,8 +72,12 @@ impl DelayFloor {
         let mean_s = sorted[..kept].iter().map(|delay| delay - least_s).sum::<f64>() / count;
         self.least_s = least_s;
         self.mean_excess_s = mean_s / 2.0;
-        let known = if sorted.len() < 3 { least_s } else { self.mean_excess_s * (2.0 / count).sqrt() };
-        self.uncertainty_s = known.min(least_s);
+        // The law of the smallest needs independent delays. A first burst through a sleepy path is all late together, so that few
+        // delays prove little, however alike they are: that part fades faster than the law.
+        let rarity = 2.0 / count;
+        let by_law_s = self.mean_excess_s * rarity.sqrt();
+        let by_distrust_s = least_s * rarity * rarity.sqrt();
+        self.uncertainty_s = by_law_s.max(by_distrust_s).min(least_s);
     }
 }
 

@@ -21,8 +21,6 @@ pub use verdict::Verdict;
 
 /// Standard deviation of a counter's rate before anything is known: kernels mis-measure by hundreds, seldom thousands of ppm.
 const PRIOR_FREQUENCY_SD: f64 = 3e-3;
-/// What reading two clocks adds to any sample at the least, s.
-const TIMESTAMP_NOISE_S: f64 = 100e-9;
 /// Standard deviations beyond which a sample contradicts the belief.
 const CONTRADICTION_MAX: f64 = 4.5;
 /// Standard deviations that the published bound allows the estimate's own error.
@@ -87,7 +85,8 @@ impl Estimator {
             self.track = Some(Track::start(sample, half_width_s, self.prior));
             return Verdict::Usual;
         };
-        let seen = Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: TIMESTAMP_NOISE_S };
+        let seen =
+            Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: self.floor.noise().0 };
         track.last = *sample;
         track.take(sample.raw, &seen)
     }

@@ -30,6 +30,9 @@ const SETTLING_SAMPLES: usize = 4;
 const RATE_MAX: f64 = 0.1;
 /// Standard deviation of a new rate before its samples have spoken.
 const NEW_RATE_SD: f64 = 1e-3;
+/// A contradiction smaller than this is no interruption that anybody would notice, but a belief that was too sure of itself:
+/// offset and frequency are opened, and learnt anew from what contradicted them.
+const JUMP_MIN_S: f64 = 5e-3;
 /// How much better, in log likelihood, a change of rate must explain the samples than a jump.
 const RATE_ADVANTAGE: f64 = 3.0;
 
@@ -51,7 +54,8 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Interval)]) -> 
     let change_likelihood = follow(&mut changed, aside);
     let spent_s = Seconds::from(last.0 - at).0;
     let expected = old.predicted(spent_s).belief();
-    if !is_obvious && change_likelihood > jump_likelihood + RATE_ADVANTAGE {
+    let is_small = innovation_s.abs() < JUMP_MIN_S;
+    if !is_obvious && (is_small || change_likelihood > jump_likelihood + RATE_ADVANTAGE) {
         let by = Frequency(changed.belief().frequency - expected.frequency);
         return Some((changed, Verdict::RateChanged(by)));
     }
