@@ -1,1 +1,2 @@
-//! Placeholder until its first part lands.
+//! The deterministic world that the core is proven in.
+#![forbid(unsafe_code)]

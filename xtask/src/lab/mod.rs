@@ -17,9 +17,9 @@ use anyhow::{Context as _, Result, bail};
 use driftless_linux::signal::Signals;
 
 use crate::packages;
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Kind};
 pub(crate) use guest::{Boot, Ended, Guest};
-pub(crate) use scenario::Scenario;
+pub(crate) use scenario::{Scenario, find};
 pub(crate) use summary::{Look, Summary};
 
 /// Arguments of `cargo xtask lab`.
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     scenario: Option<String>,
     /// What keeps the guest's clock: driftless, chronyd, openntpd or none
     #[arg(long, default_value = "driftless")]
-    client: client::Kind,
+    client: Kind,
     /// One line of JSON at the end
     #[arg(long)]
     json: bool,
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let name = args.scenario.as_deref().unwrap_or_default();
-    let Some(mut scenario) = scenario::find(name) else {
+    let Some(mut scenario) = find(name) else {
         bail!("no scenario {name}; `cargo xtask lab --list` shows all")
     };
     if let Some(seconds) = args.duration {
@@ -85,11 +85,24 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }
-    Ok(summary.ok || args.client != client::Kind::Driftless)
+    Ok(summary.ok || args.client != Kind::Driftless)
+}
+
+/// Gets what a guest is made of: Debian's packages, and a kernel in the cache.
+pub(crate) fn prepare() -> Result<image::Kernel> {
+    packages::need(&[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+        ("depmod", "kmod"),
+        ("setpriv", "util-linux"),
+    ])?;
+    let cache = folder()?.join("cache");
+    fs::create_dir_all(&cache)?;
+    image::kernel(&cache)
 }
 
 /// Runs one scenario to its end.
-pub(crate) fn measure(scenario: &Scenario, kind: client::Kind) -> Result<Summary> {
+pub(crate) fn measure(scenario: &Scenario, kind: Kind) -> Result<Summary> {
     let signals = Signals::install()?;
     let mut bench = Bench::new(scenario.name, kind)?;
     eprintln!("xtask: booting a guest for {}: {}", scenario.name, scenario.about);
@@ -132,18 +145,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Fetches and builds what is missing and starts the host's server.
-    pub(crate) fn new(name: &str, kind: client::Kind) -> Result<Self> {
-        packages::need(&[
-            ("qemu-system-x86_64", "qemu-system-x86"),
-            ("busybox", "busybox-static"),
-            ("depmod", "kmod"),
-            ("setpriv", "util-linux"),
-        ])?;
+    pub(crate) fn new(name: &str, kind: Kind) -> Result<Self> {
         let (workspace, lab) = (workspace()?, folder()?);
         let cache = lab.join("cache");
-        fs::create_dir_all(&cache)?;
+        let kernel = prepare()?;
         build(&workspace)?;
-        let kernel = image::kernel(&cache)?;
         let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
         let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));
         fs::create_dir_all(&folder)?;

@@ -1,0 +1,194 @@
+//! The binary as people and scripts use it: messages, exit statuses, and that observing wins over everything.
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn driftless(arguments: &[&str]) -> Command {
+    // Without the power over the clock, whatever the test asks for.
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
+    }
+    command.arg(env!("CARGO_BIN_EXE_driftless")).args(arguments).env("DRIFTLESS_OBSERVE", "1");
+    command
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
+}
+
+fn ended(arguments: &[&str]) -> (i32, String) {
+    told(&driftless(arguments).output().unwrap())
+}
+
+fn told(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A child that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn server(port: u16) -> Running {
+    let listen = format!("127.0.0.1:{port}");
+    let child = driftless(&["serve", "--as-is", "--listen", &listen]).stderr(Stdio::null()).spawn().unwrap();
+    let server = Running(child);
+    let start = Instant::now();
+    while ended(&["query", &listen, "--timeout", "1"]).0 != 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "the server does not come up");
+    }
+    server
+}
+
+/// A server that answers each request with `reply` of it.
+fn lying_server(reply: fn(&[u8]) -> Vec<u8>) -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut request = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut request) {
+            let _ = socket.send_to(&reply(&request[..length]), from);
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_of_ours_gives_good_time_to_query() {
+    let port = free_port();
+    let _server = server(port);
+    let output = driftless(&["query", &format!("127.0.0.1:{port}"), "--json"]).output().unwrap();
+    let answers: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(answers[0]["offset"].as_f64().unwrap().abs() < 0.01, "{answers}");
+    assert_eq!(answers[0]["stratum"], 10);
+}
+
+#[test]
+fn faults_are_told_in_one_clear_line_with_the_right_status() {
+    let port = free_port();
+    let nobody = format!("127.0.0.1:{port}");
+    for (arguments, status, expected) in [
+        (vec!["query", nobody.as_str(), "--timeout", "1"], 1, "refused"),
+        (vec!["query", "no-such-host.invalid"], 1, "leads to no address"),
+        (vec!["run", "--source", "10.0.2.2"], 2, "write ntp:HOST"),
+        (vec!["run", "--config", "/nonexistent.toml"], 2, "/nonexistent.toml"),
+        (vec!["status", "--control", "/nonexistent/s"], 1, "start one with `driftless run`"),
+        (vec!["serve", "--listen", "192.0.2.1:11123"], 1, "no such address"),
+    ] {
+        let (code, text) = ended(&arguments);
+        assert_eq!((code, text.lines().count()), (status, 1), "{arguments:?}: {text}");
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_shown_where_it_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("driftless.toml");
+    fs::write(&file, "sorces = [\"ntp:a\"]\n").unwrap();
+    let (code, text) = ended(&["config", "check", file.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(text.contains("line 1, column 1") && text.contains("did you mean `sources`?"), "{text}");
+}
+
+#[test]
+fn replies_that_cannot_be_are_not_believed() {
+    let cut = lying_server(|request| request[..20].to_vec());
+    let stratum = lying_server(|request| {
+        let mut reply = vec![0; 48];
+        reply[0] = 0x24;
+        reply[1] = 200;
+        reply[24..32].copy_from_slice(&request[40..48]);
+        reply
+    });
+    for (port, expected) in [(cut, "cut short"), (stratum, "its stratum cannot be")] {
+        let (code, text) = ended(&["query", &format!("127.0.0.1:{port}"), "--timeout", "1"]);
+        assert_eq!(code, 1);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn without_the_privilege_it_ends_with_status_3() {
+    let directory = tempfile::tempdir().unwrap();
+    let control = directory.path().join("control.sock");
+    let port = free_port();
+    let mut command = driftless(&["run", "--source", &format!("ntp:127.0.0.1:{port}")]);
+    command.args(["--control", control.to_str().unwrap()]).arg("--state-dir").arg(directory.path());
+    let (code, text) = told(&command.env_remove("DRIFTLESS_OBSERVE").output().unwrap());
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("CAP_SYS_TIME") && text.contains("--observe"), "{text}");
+}
+
+#[test]
+fn an_observing_daemon_reports_and_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (control, port) = (directory.path().join("control.sock"), free_port());
+    let _server = server(port);
+    let _daemon = Running(observer(&mut driftless(&[]), port, directory.path()).spawn().unwrap());
+    let path = control.to_str().unwrap();
+    let (code, text) = ended(&["waitsync", "--control", path, "--max-offset", "1", "--timeout", "20"]);
+    assert_eq!(code, 0, "{text}");
+    let output = driftless(&["status", "--json", "--control", path]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["state"], &report["observe"]), (&"synchronised".into(), &true.into()));
+    for key in ["source", "stratum", "reference_id", "leap", "offset", "offset_bound", "frequency", "tick"] {
+        assert!(!report[key].is_null(), "{key} is missing: {report}");
+    }
+    let (code, _) = ended(&["makestep", "--control", path]);
+    assert_eq!(code, 3, "an observer does not step");
+}
+
+fn observer<'a>(command: &'a mut Command, port: u16, directory: &Path) -> &'a mut Command {
+    command
+        .args(["run", "--source", &format!("ntp:127.0.0.1:{port}")])
+        .arg("--control")
+        .arg(directory.join("control.sock"))
+        .arg("--state-dir")
+        .arg(directory)
+        .stderr(Stdio::null())
+}
+
+/// `DRIFTLESS_OBSERVE=1` wins: every call that could set a clock is traced, and none sets one.
+#[test]
+fn observing_makes_no_call_that_sets_a_clock() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (trace, port) = (directory.path().join("trace"), free_port());
+    let _server = server(port);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", "trace=clock_adjtime,adjtimex,clock_settime,settimeofday,ioctl", "-o"]);
+    command.arg(&trace).arg(env!("CARGO_BIN_EXE_driftless")).env("DRIFTLESS_OBSERVE", "1");
+    let _daemon = Running(observer(&mut command, port, directory.path()).spawn().unwrap());
+    let control = directory.path().join("control.sock");
+    let path = control.to_str().unwrap();
+    let (code, text) = ended(&["waitsync", "--control", path, "--max-offset", "1", "--timeout", "30"]);
+    assert_eq!(code, 0, "{text}");
+    let _ = ended(&["makestep", "--control", path]);
+    sleep(Duration::from_millis(1_500));
+    let traced = fs::read_to_string(&trace).unwrap();
+    let calls: Vec<&str> = traced.lines().filter(|line| line.contains("time")).collect();
+    assert!(!calls.is_empty(), "the trace must show the reads: {traced}");
+    for call in calls {
+        assert!(call.contains("clock_adjtime") && call.contains("modes=0"), "{call}");
+    }
+}
