@@ -33,6 +33,7 @@ pub(crate) fn draw(to: &Path, title: &str, started_s: f64, curves: &[Curve<'_>])
         start_s: 0.0,
         end_s,
         mark_s: started_s,
+        legend: SeriesLabelPosition::MiddleRight,
     };
     whole.draw(&upper, curves).map_err(bad)?;
     let cured = Panel {
@@ -41,7 +42,8 @@ pub(crate) fn draw(to: &Path, title: &str, started_s: f64, curves: &[Curve<'_>])
         scale: 1e6,
         from: -500.0,
         to: 500.0,
-        start_s: started_s,
+        start_s: started_s - 1.0,
+        legend: SeriesLabelPosition::LowerRight,
         ..whole
     };
     cured.draw(&lower, curves).map_err(bad)?;
@@ -49,7 +51,7 @@ pub(crate) fn draw(to: &Path, title: &str, started_s: f64, curves: &[Curve<'_>])
 }
 
 /// One panel's frame.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Panel<'a> {
     title: &'a str,
     unit: &'a str,
@@ -61,6 +63,7 @@ struct Panel<'a> {
     end_s: f64,
     /// When the daemon started.
     mark_s: f64,
+    legend: SeriesLabelPosition,
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -101,7 +104,7 @@ impl Panel<'_> {
             });
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(self.legend.clone())
             .background_style(WHITE.mix(0.85))
             .border_style(RGBColor(200, 200, 200))
             .label_font(("sans-serif", 13))

@@ -18,7 +18,7 @@ Examples:
 
 Offsets are server - local: + means that this clock is behind. Exit status 1 when a server gave no time.")]
 pub(crate) struct Args {
-    /// HOST, HOST:PORT, [V6]:PORT or ntp:HOST:PORT
+    /// `HOST`, `HOST:PORT`, `[V6]:PORT` or `ntp:HOST:PORT`
     #[arg(required = true)]
     hosts: Vec<String>,
     /// Seconds between two rounds

@@ -26,16 +26,27 @@ const APPLETS: [&str; 16] = [
     "sleep", "ps", "strace",
 ];
 
-/// Debian's cloud kernel, unpacked into the cache.
+/// Meta packages that name a small kernel, Debian's first, then Ubuntu's.
+const METAS: [&str; 3] = ["linux-image-cloud-amd64", "linux-image-virtual", "linux-image-arm64"];
+
+/// The distribution's own kernel, unpacked into the cache.
 pub(crate) fn kernel(cache: &Path) -> Result<Kernel> {
-    let meta = if cfg!(target_arch = "aarch64") { "linux-image-arm64" } else { "linux-image-cloud-amd64" };
-    let package = packages::dependency(meta, "linux-image-")?;
-    let root = packages::unpacked(&package, cache)?;
-    let image = only_match(&root.join("boot"), "vmlinuz-")?;
-    let library = [root.join("lib/modules"), root.join("usr/lib/modules")];
-    let Some(library) = library.into_iter().find(|folder| folder.is_dir()) else {
-        bail!("{package} holds no modules")
+    let packages: Vec<String> =
+        METAS.iter().filter_map(|meta| packages::dependency(meta, "linux-image-").ok()).take(1).collect();
+    let [package] = packages.as_slice() else {
+        bail!("apt knows none of {}; is this Debian or Ubuntu?", METAS.join(", "))
     };
+    let root = packages::unpacked(package, cache)?;
+    let image = only_match(&root.join("boot"), "vmlinuz-")?;
+    let library = |root: &Path| {
+        [root.join("lib/modules"), root.join("usr/lib/modules")].into_iter().find(|folder| folder.is_dir())
+    };
+    if let Some(library) = library(&root) {
+        return Ok(Kernel { image, modules: only_match(&library, "")? });
+    }
+    // Ubuntu keeps the modules in a package of their own.
+    let root = packages::unpacked(&package.replacen("linux-image", "linux-modules", 1), cache)?;
+    let library = library(&root).context("the kernel's package holds no modules")?;
     Ok(Kernel { image, modules: only_match(&library, "")? })
 }
 

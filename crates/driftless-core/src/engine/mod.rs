@@ -4,7 +4,7 @@
 //! reading of (raw, wall) that the driver took; the engine reads no clock.
 //!
 //! The way of one sample: [`Input::Datagram`] → [`Association::receive`] → [`Estimator::add`] → [`select`] → a look at the
-//! clock ([`ClockCommand::Read`]) → [`correct`] → [`Output::Clock`].
+//! clock ([`ClockCommand::Read`]) → [`crate::discipline::correct`] → [`Output::Clock`].
 
 mod io;
 mod reporting;
@@ -309,6 +309,3 @@ impl Source {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

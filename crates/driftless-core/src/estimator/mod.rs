@@ -1,9 +1,9 @@
 //! From samples to offset and frequency, one estimator a source, against *uncorrected* time.
 //!
 //! The state is x = reference − counter and its rate, so that no correction of the local clock, of ours or of anybody else's,
-//! disturbs it. A sample is an interval ([`floor`]), not a point: it cuts the belief ([`normal`], [`filter`]) of several hypotheses about
-//! wander ([`bank`]). A sample that no hypothesis explains is not smoothed over: it is kept aside until a few more decide
-//! whether time jumped, the rate changed, or it was an outlier ([`verdict`]).
+//! disturbs it. A sample is an interval (`floor`), not a point: it cuts the belief (`normal`, `filter`) of several hypotheses about
+//! wander (`bank`). A sample that no hypothesis explains is not smoothed over: it is kept aside until a few more decide
+//! whether time jumped, the rate changed, or it was an outlier (`verdict`).
 
 mod bank;
 mod filter;
