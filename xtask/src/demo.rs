@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
 
-use crate::lab::{Bench, Guest, Kind, Look, Summary, folder};
+use crate::lab::{Bench, Guest, Kind, Look, MEDIAN_MAX, Summary, folder};
 use crate::picture::{Curve, draw};
 
 /// Arguments of `cargo xtask demo`.
@@ -37,7 +37,7 @@ pub(crate) fn run(_: &Args) -> Result<bool> {
     guest.set_client(true);
     screen.say("guest: `driftless run` starts");
     let kept = watch(&mut guest, &signals, KEPT, &mut screen)?;
-    let summary = Summary::of("demo", "driftless", &kept, guest.steps(), guest.resident_kb());
+    let summary = Summary::of("demo", "driftless", &kept, guest.steps(), guest.resident_kb(), MEDIAN_MAX);
     screen.end();
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");

@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod log;
 pub mod query;
+pub mod resolve;
 pub mod run;
 pub mod serve;
 pub mod spec;

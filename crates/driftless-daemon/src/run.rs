@@ -1,8 +1,8 @@
 //! The guest's daemon: a `poll(2)` loop round the engine. It decides nothing.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::fd::AsFd as _;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
 use driftless_core::engine::{self, Engine, Input, Output};
@@ -19,6 +19,7 @@ use crate::civil;
 use crate::config::{Config, ConfigError, Flags};
 use crate::control::{Listener, Request};
 use crate::log::event;
+use crate::resolve::{self, Resolver};
 use crate::spec::SpecError;
 use crate::state;
 
@@ -52,9 +53,19 @@ struct Daemon {
     sockets: Vec<Option<RequestSocket>>,
     control: Option<Listener>,
     signals: Signals,
+    resolver: Resolver,
     /// When the state file was last written.
     saved: RawTime,
     refused: Option<ClockError>,
+}
+
+/// What may wake the loop.
+#[derive(Debug, Clone, Copy)]
+enum Waker {
+    Source(SourceId),
+    Control,
+    Signal,
+    Resolver,
 }
 
 /// How often the learnt frequency is written.
@@ -103,6 +114,7 @@ impl Daemon {
             engine,
             control,
             signals,
+            resolver: Resolver::new(config.plain_io.value),
             saved: now.raw - SAVE_EVERY + SAVE_FIRST,
             refused: None,
             config,
@@ -131,32 +143,34 @@ impl Daemon {
     }
 
     fn wait(&mut self, timeout: Option<Span>) -> Result<(), RunError> {
-        let mut fds = Vec::with_capacity(self.sockets.len() + 2);
-        let mut ids = Vec::with_capacity(self.sockets.len());
-        for (index, socket) in (0_u16..).zip(&self.sockets) {
-            if let Some(socket) = socket {
-                fds.push(socket.as_fd());
-                ids.push(SourceId(index));
-            }
-        }
-        fds.extend(self.control.as_ref().map(Listener::as_fd));
-        fds.extend(self.signals.wake());
+        // A socket is named by its source; the others have a place of their own behind them.
+        let sockets = (0_u16..).zip(&self.sockets);
+        let waiting: Vec<(Waker, BorrowedFd<'_>)> = sockets
+            .filter_map(|(id, socket)| Some((Waker::Source(SourceId(id)), socket.as_ref()?.as_fd())))
+            .chain(self.control.as_ref().map(|control| (Waker::Control, control.as_fd())))
+            .chain(self.signals.wake().map(|wake| (Waker::Signal, wake)))
+            .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
+            .collect();
+        let fds: Vec<BorrowedFd<'_>> = waiting.iter().map(|(_, fd)| *fd).collect();
         let ready = match poll::wait(&fds, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             ready => ready?,
         };
-        let mut flags = ready.into_iter();
-        let answered: Vec<SourceId> =
-            ids.into_iter().zip(flags.by_ref()).filter_map(|(id, r)| r.then_some(id)).collect();
-        let is_asked = self.control.is_some() && flags.next() == Some(true);
-        if flags.next() == Some(true) {
-            self.signals.drain();
-        }
-        for id in answered {
-            self.receive(id);
-        }
-        if is_asked {
-            self.serve_control();
+        let woken: Vec<Waker> = waiting
+            .iter()
+            .zip(ready)
+            .filter_map(|((waker, _), is_ready)| is_ready.then_some(*waker))
+            .collect();
+        for waker in woken {
+            match waker {
+                Waker::Source(id) => self.receive(id),
+                Waker::Control => self.serve_control(),
+                Waker::Signal => self.signals.drain(),
+                Waker::Resolver => {
+                    self.resolver.drain();
+                    self.take_resolved();
+                }
+            }
         }
         let now = self.clock.now();
         self.engine.handle(now, Input::Wake);
@@ -165,11 +179,7 @@ impl Daemon {
 
     fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Resolve { source, host, port } => {
-                let addresses = resolve(&host, port);
-                let now = self.clock.now();
-                self.engine.handle(now, Input::Resolved { source, addresses });
-            }
+            Output::Resolve { source, host, port } => self.resolve(source, host, port),
             Output::Transmit { source, to, data } => self.transmit(source, to, &data),
             Output::Clock(command) => self.command(command),
             Output::Event(told) => {
@@ -177,6 +187,25 @@ impl Daemon {
                 event(&told, |id| names.get(usize::from(id.0)).cloned().unwrap_or_default());
             }
         }
+    }
+
+    fn resolve(&mut self, source: SourceId, host: String, port: u16) {
+        if let Some(address) = resolve::literal(&host, port) {
+            return self.resolved(source, vec![address]);
+        }
+        self.resolver.start(source, host, port);
+        self.take_resolved();
+    }
+
+    fn take_resolved(&mut self) {
+        while let Some((source, addresses)) = self.resolver.finished() {
+            self.resolved(source, addresses);
+        }
+    }
+
+    fn resolved(&mut self, source: SourceId, addresses: Vec<SocketAddr>) {
+        let now = self.clock.now();
+        self.engine.handle(now, Input::Resolved { source, addresses });
     }
 
     fn command(&mut self, command: ClockCommand) {
@@ -309,11 +338,6 @@ fn status(engine: &Engine, now: Now) -> Value {
     value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
     value["time"] = civil::rfc3339(now.wall).into();
     value
-}
-
-/// The addresses of a name, by the system's resolver.
-fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
-    (host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
 }
 
 /// Watches `config`'s sources without setting anything until the offset is known to better than `max_bound`, or `patience` is over.

@@ -19,7 +19,7 @@ use driftless_linux::signal::Signals;
 use crate::packages;
 pub(crate) use client::{Client, Kind};
 pub(crate) use guest::{Boot, Ended, Guest};
-pub(crate) use scenario::{Scenario, find};
+pub(crate) use scenario::{MEDIAN_MAX, Scenario, find};
 pub(crate) use summary::{Look, Summary};
 
 /// Arguments of `cargo xtask lab`.
@@ -128,7 +128,14 @@ pub(crate) fn measure(scenario: &Scenario, kind: Kind) -> Result<Summary> {
         }
         sleep(LOOK_EVERY);
     }
-    let summary = Summary::of(scenario.name, kind.name(), &looks, guest.steps(), guest.resident_kb());
+    let summary = Summary::of(
+        scenario.name,
+        kind.name(),
+        &looks,
+        guest.steps(),
+        guest.resident_kb(),
+        scenario.median_max,
+    );
     fs::write(bench.folder.join("summary.json"), serde_json::to_string(&summary)?)?;
     Ok(summary)
 }

@@ -53,7 +53,6 @@ pub(crate) struct Summary {
 const RIGHT: f64 = 1e-3;
 const RIGHT_WITHIN_S: f64 = 5.0;
 const STEADY_FROM_S: f64 = 10.0;
-const MEDIAN_MAX: f64 = 100e-6;
 const P99_MAX: f64 = 500e-6;
 /// A reading that bounds the truth worse than this says nothing about microseconds.
 const BOUND_MAX: Seconds = Seconds(20e-6);
@@ -96,6 +95,7 @@ impl Summary {
         looks: &[Look],
         (backward, forward): (i64, i64),
         resident_kb: i64,
+        median_max: Seconds,
     ) -> Self {
         let good = || looks.iter().filter(|look| look.bound < BOUND_MAX);
         let steady: Vec<f64> = good().filter(|l| l.at_s >= STEADY_FROM_S).map(|l| l.offset.0).collect();
@@ -123,7 +123,7 @@ impl Summary {
             adjustments: looks.windows(2).filter(|pair| is_adjusted(&pair[0], &pair[1])).count(),
             resident_kb,
             looks: steady.len(),
-            ok: is_right && median_offset < MEDIAN_MAX && p99_offset < P99_MAX && backward_steps == 0,
+            ok: is_right && median_offset < median_max.0 && p99_offset < P99_MAX && backward_steps == 0,
         }
     }
 }
@@ -201,14 +201,14 @@ mod tests {
 
     #[test]
     fn a_kept_clock_is_ok_and_its_first_step_back_is_forgiven() {
-        let summary = Summary::of("s", "c", &looks(50e-6), (1, 0), 0);
+        let summary = Summary::of("s", "c", &looks(50e-6), (1, 0), 0, Seconds(100e-6));
         assert!(summary.ok, "{summary}");
         assert_eq!((summary.time_to_1ms, summary.backward_steps), (Some(2.0), 0));
     }
 
     #[test]
     fn a_clock_that_is_off_or_goes_back_again_is_not() {
-        assert!(!Summary::of("s", "c", &looks(150e-6), (1, 0), 0).ok);
-        assert!(!Summary::of("s", "c", &looks(50e-6), (2, 0), 0).ok);
+        assert!(!Summary::of("s", "c", &looks(150e-6), (1, 0), 0, Seconds(100e-6)).ok);
+        assert!(!Summary::of("s", "c", &looks(50e-6), (2, 0), 0, Seconds(100e-6)).ok);
     }
 }
