@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::{ClockError, Leap, Rate};
-use crate::source::SourceId;
+use crate::source::{LookError, SourceId};
 use crate::time::{Frequency, Seconds, Span};
 
 /// How loudly an event is told.
@@ -99,6 +99,13 @@ pub enum Event {
         /// The errno.
         errno: i32,
     },
+    /// A device gave no time.
+    LookFailed {
+        /// Which source.
+        source: SourceId,
+        /// Why.
+        error: LookError,
+    },
     /// A source gave a sample.
     Sampled {
         /// Which source.
@@ -191,6 +198,7 @@ impl Event {
             | Self::StepWithheld { .. }
             | Self::SendFailed { .. }
             | Self::Rejected { .. }
+            | Self::LookFailed { .. }
             | Self::OtherWriter { .. } => Severity::Warning,
             Self::Sampled { .. } | Self::RateSet { .. } | Self::Resolved { .. } => Severity::Debug,
             _ => Severity::Notice,

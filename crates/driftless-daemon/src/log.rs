@@ -79,6 +79,7 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
         Event::SendFailed { source, errno } => {
             format!("{}: {}", name(*source), std::io::Error::from_raw_os_error(*errno))
         }
+        Event::LookFailed { source, error } => format!("{}: {error}", name(*source)),
         Event::Sampled { source, offset, delay } => {
             format!("{}: offset {offset}, delay {delay}", name(*source))
         }

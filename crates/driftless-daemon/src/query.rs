@@ -8,7 +8,7 @@ use driftless_core::clock::Clock as _;
 use driftless_core::engine::Entropy as _;
 use driftless_core::event::Rejection;
 use driftless_core::sample::Sample;
-use driftless_core::source::{Action, Association, Refusal, Seen, SourceConfig};
+use driftless_core::source::{Action, Association, Endpoint, Refusal, Seen, SourceConfig};
 use driftless_core::time::{Span, WallTime};
 use driftless_linux::clock::ObservedClock;
 use driftless_linux::entropy::KernelEntropy;
@@ -59,8 +59,11 @@ pub struct Answer {
 /// A server that is asked again and again.
 #[derive(Debug)]
 pub struct Query {
-    host: String,
+    /// As written.
+    name: String,
     source: SourceConfig,
+    host: String,
+    port: u16,
 }
 
 impl Query {
@@ -70,7 +73,11 @@ impl Query {
     /// [`QueryError::Spec`].
     pub fn new(host: &str) -> Result<Self, QueryError> {
         let spec = if host.starts_with("ntp:") { host.to_owned() } else { format!("ntp:{host}") };
-        Ok(Self { host: host.to_owned(), source: spec::parse(&spec)? })
+        let source = spec::parse(&spec)?;
+        let Endpoint::Udp { host: server, port } = source.endpoint.clone() else {
+            return Err(SpecError::Host(host.to_owned()).into());
+        };
+        Ok(Self { name: host.to_owned(), source, host: server, port })
     }
 
     /// Asks once.
@@ -78,12 +85,12 @@ impl Query {
     /// # Errors
     /// [`QueryError`].
     pub fn ask(&self, patience: Span) -> Result<Answer, QueryError> {
-        let to = (self.source.host.as_str(), self.source.port)
+        let to = (self.host.as_str(), self.port)
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| QueryError::Unresolved(self.host.clone()))?;
-        let io = |error| QueryError::Io(self.host.clone(), error);
+            .ok_or_else(|| QueryError::Unresolved(self.name.clone()))?;
+        let io = |error| QueryError::Io(self.name.clone(), error);
         let (mut association, data) = asked(&self.source, to);
         let socket = RequestSocket::connect(to).map_err(io)?;
         let at = ObservedClock.now();
@@ -94,23 +101,24 @@ impl Query {
             let left = (end - ObservedClock.now().raw).max(Span::ZERO);
             let ready = poll::wait(&[socket.as_fd()], Some(left)).map_err(io)?;
             if ready.first() != Some(&true) {
-                return Err(QueryError::Timeout(self.host.clone(), patience));
+                return Err(QueryError::Timeout(self.name.clone(), patience));
             }
             let mut buffer = [0; 1_024];
             let (length, from, stamp) = socket.recv(&mut buffer).map_err(io)?;
             let now = ObservedClock.now();
-            match association.receive(now, 0.0, from, buffer.get(..length).unwrap_or_default(), stamp) {
+            match association.receive(now, 0.0, from.into(), buffer.get(..length).unwrap_or_default(), stamp)
+            {
                 Ok(sample) => {
-                    let (host, seen) = (self.host.clone(), association.seen);
+                    let (host, seen) = (self.name.clone(), association.seen);
                     return Ok(Answer { host, address: to, sample, seen, time: now.wall });
                 }
                 // Anybody can send foreign packets: wait on.
                 Err(Refusal::Rejected(Rejection::NotOurs)) => {}
                 Err(Refusal::Rejected(reason)) => {
-                    return Err(QueryError::Rejected(self.host.clone(), crate::log::rejection(reason)));
+                    return Err(QueryError::Rejected(self.name.clone(), crate::log::rejection(reason)));
                 }
                 Err(Refusal::Kissed(code)) => {
-                    return Err(QueryError::Kissed(self.host.clone(), code.escape_ascii().to_string()));
+                    return Err(QueryError::Kissed(self.name.clone(), code.escape_ascii().to_string()));
                 }
             }
         }

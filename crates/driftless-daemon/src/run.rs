@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
 use driftless_core::engine::{self, Engine, Input, Output};
-use driftless_core::source::SourceId;
+use driftless_core::source::{LookError, Peer, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
@@ -181,6 +181,10 @@ impl Daemon {
         match output {
             Output::Resolve { source, host, port } => self.resolve(source, host, port),
             Output::Transmit { source, to, data } => self.transmit(source, to, &data),
+            Output::Look { source } => {
+                let now = self.clock.now();
+                self.engine.handle(now, Input::Reading { source, result: Err(LookError::Missing) });
+            }
             Output::Clock(command) => self.command(command),
             Output::Event(told) => {
                 let names = &self.names;
@@ -217,7 +221,10 @@ impl Daemon {
         self.engine.handle(now, Input::Clock(result));
     }
 
-    fn transmit(&mut self, source: SourceId, to: SocketAddr, data: &[u8; 48]) {
+    fn transmit(&mut self, source: SourceId, to: Peer, data: &[u8; 48]) {
+        let Peer::Udp(to) = to else {
+            return self.failed(source, &io::ErrorKind::Unsupported.into());
+        };
         let sent = RequestSocket::connect(to).and_then(|socket| {
             let at = self.clock.now();
             socket.send(data).map(|_| (socket, at))
@@ -241,7 +248,7 @@ impl Daemon {
             Ok((length, from, stamp)) => {
                 let now = self.clock.now();
                 let data = buffer.get(..length).unwrap_or_default();
-                self.engine.handle(now, Input::Datagram { source, from, data, stamp });
+                self.engine.handle(now, Input::Datagram { source, from: from.into(), data, stamp });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.failed(source, &error),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use driftless_core::source::{PollExponent, SourceClass, SourceConfig};
+use driftless_core::source::{Endpoint, PollExponent, SourceClass, SourceConfig};
 
 /// Why a SPEC was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +62,8 @@ pub fn parse(spec: &str) -> Result<SourceConfig, SpecError> {
         max_poll = max_poll.max(min_poll);
     }
     min_poll = min_poll.min(max_poll);
-    Ok(SourceConfig { name: spec.to_owned(), host, port, class, min_poll, max_poll })
+    let endpoint = Endpoint::Udp { host, port };
+    Ok(SourceConfig { name: spec.to_owned(), endpoint, class, min_poll, max_poll })
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`, or a bare IPv6 address.
@@ -126,13 +127,11 @@ mod tests {
     #[test]
     fn specs_are_read() {
         let source = parse("ntp:127.0.0.1:11123?minpoll=-2&maxpoll=3").unwrap();
-        assert_eq!(
-            (source.host.as_str(), source.port, source.class),
-            ("127.0.0.1", 11_123, SourceClass::Host)
-        );
+        let udp = |host: &str, port| Endpoint::Udp { host: host.to_owned(), port };
+        assert_eq!((source.endpoint, source.class), (udp("127.0.0.1", 11_123), SourceClass::Host));
         assert_eq!((source.min_poll.get(), source.max_poll.get()), (-2, 3));
         let source = parse("ntp:[fd00::1]").unwrap();
-        assert_eq!((source.host.as_str(), source.port, source.class), ("fd00::1", 123, SourceClass::Network));
+        assert_eq!((source.endpoint, source.class), (udp("fd00::1", 123), SourceClass::Network));
         assert_eq!(parse("ntp:192.0.2.7").unwrap().class, SourceClass::Public);
     }
 

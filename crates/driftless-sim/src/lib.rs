@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use driftless_core::clock::{ClockCommand, ClockError, ClockState, Leap, Rate};
 use driftless_core::engine::{Config, Engine, Entropy, Input, Output, StepPolicy};
-use driftless_core::source::{SourceClass, SourceConfig, SourceId};
+use driftless_core::source::{Endpoint, Peer, SourceClass, SourceConfig, SourceId};
 use driftless_core::time::{Frequency, Now, RawTime, Seconds, Span, WallTime};
 use driftless_core::wire::{Header, Mode, NtpShort, NtpTimestamp};
 
@@ -76,8 +76,7 @@ impl Guest {
         let (min_poll, max_poll) = SourceClass::Host.poll_limits();
         let source = SourceConfig {
             name: "ntp:server".into(),
-            host: "server".into(),
-            port: 123,
+            endpoint: Endpoint::Udp { host: "server".into(), port: 123 },
             class: SourceClass::Host,
             min_poll,
             max_poll,
@@ -153,7 +152,7 @@ impl Guest {
     }
 
     /// One exchange, 50 µs + exponential 100 µs each way.
-    fn exchange(&mut self, source: SourceId, to: SocketAddr, request: &[u8; 48]) {
+    fn exchange(&mut self, source: SourceId, to: Peer, request: &[u8; 48]) {
         self.requests += 1;
         let mut cookie = [0; 8];
         cookie.copy_from_slice(&request[40..]);
@@ -197,7 +196,7 @@ impl Guest {
                     let result = self.apply(command);
                     self.engine.handle(self.now(), Input::Clock(result));
                 }
-                Output::Event(_) => {}
+                Output::Look { .. } | Output::Event(_) => {}
             }
         }
     }

@@ -4,7 +4,7 @@
 use driftless_core::clock::{ClockCommand, Rate};
 use driftless_core::engine::{Config, StepPolicy};
 use driftless_core::report::State;
-use driftless_core::source::{SourceClass, SourceConfig};
+use driftless_core::source::{Endpoint, SourceClass, SourceConfig};
 use driftless_core::time::{Frequency, Span};
 use driftless_sim::Guest;
 
@@ -72,8 +72,9 @@ fn forward_only_never_goes_back() {
 #[test]
 fn observing_only_ever_reads() {
     let (min_poll, max_poll) = SourceClass::Host.poll_limits();
-    let (name, host) = (String::from("ntp:server"), String::from("server"));
-    let source = SourceConfig { name, host, port: 123, class: SourceClass::Host, min_poll, max_poll };
+    let name = String::from("ntp:server");
+    let endpoint = Endpoint::Udp { host: "server".into(), port: 123 };
+    let source = SourceConfig { name, endpoint, class: SourceClass::Host, min_poll, max_poll };
     let config = Config { sources: vec![source], observe: true, ..Config::default() };
     let mut guest = Guest::with(676.0, -120.0, config);
     guest.run(30.0);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::clock::{ClockCommand, ClockError, ClockState};
 use crate::event::Event;
-use crate::source::{SourceConfig, SourceId};
+use crate::source::{LookError, Peer, Reading, SourceConfig, SourceId};
 use crate::time::{Frequency, Now, WallTime};
 
 /// When the clock may be stepped (design 7).
@@ -80,11 +80,18 @@ pub enum Input<'a> {
         /// Whose socket.
         source: SourceId,
         /// Who sent it.
-        from: SocketAddr,
+        from: Peer,
         /// All of it, or as much as the buffer took.
         data: &'a [u8],
         /// The kernel's stamp of its arrival on the wall clock, where it gives one.
         stamp: Option<WallTime>,
+    },
+    /// A device was looked at.
+    Reading {
+        /// Which.
+        source: SourceId,
+        /// What it said.
+        result: Result<Reading, LookError>,
     },
     /// The answer to the [`Output::Clock`] that was last taken.
     Clock(Result<ClockState, ClockError>),
@@ -118,14 +125,19 @@ pub enum Output {
         port: u16,
     },
     /// Send a request **from a newly bound random port** (RFC 9109), closing the source's earlier socket, and come back
-    /// with [`Input::Transmitted`] or [`Input::TransmitFailed`] at once.
+    /// with [`Input::Transmitted`] or [`Input::TransmitFailed`] at once. A stream is opened anew where it is not open.
     Transmit {
         /// Whose.
         source: SourceId,
         /// To whom.
-        to: SocketAddr,
+        to: Peer,
         /// The packet.
         data: [u8; 48],
+    },
+    /// Look at the source's device and come back with [`Input::Reading`] at once.
+    Look {
+        /// Whose device.
+        source: SourceId,
     },
     /// Carry it out and come back with [`Input::Clock`] at once, under a fresh `now`.
     Clock(ClockCommand),

@@ -18,8 +18,11 @@ pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output, StepPolicy};
 use crate::clock::{ClockCommand, Leap};
 use crate::estimator::{Estimator, Verdict};
 use crate::event::{Event, Rejection};
+use crate::sample::Sample;
 use crate::selection::{Candidate, select};
-use crate::source::{Action, Association, PollExponent, Refusal, SourceClass, SourceId};
+use crate::source::{
+    Action, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
+};
 use crate::time::{Now, RawTime, Seconds, WallTime};
 use steering::Steering;
 
@@ -36,7 +39,7 @@ pub struct Engine {
 
 /// One source with what is believed of it.
 struct Source {
-    association: Association,
+    inquiry: Inquiry,
     estimator: Estimator,
     is_falseticker: bool,
     was_reachable: bool,
@@ -60,7 +63,7 @@ impl Engine {
             .sources
             .iter()
             .map(|source| Source {
-                association: Association::new(source.clone(), now),
+                inquiry: Inquiry::new(source.clone(), now),
                 estimator: Estimator::new(prior),
                 is_falseticker: false,
                 was_reachable: false,
@@ -87,12 +90,13 @@ impl Engine {
             Input::Wake => {}
             Input::Resolved { source, addresses } => self.resolved(now, source, addresses),
             Input::Transmitted { source, at, .. } => {
-                if let Some(source) = self.source_mut(source) {
-                    source.association.transmitted(at);
+                if let Some(Inquiry::Ntp(association)) = self.source_mut(source).map(|s| &mut s.inquiry) {
+                    association.transmitted(at);
                 }
             }
             Input::TransmitFailed { source, errno } => self.transmit_failed(source, errno),
             Input::Datagram { source, from, data, stamp } => self.datagram(now, source, from, data, stamp),
+            Input::Reading { source, result } => self.reading(now, source, result),
             Input::Clock(result) => self.clock_answered(now, result),
             Input::Order(order) => self.ordered(now, order),
         }
@@ -112,7 +116,7 @@ impl Engine {
     /// When to come back with [`Input::Wake`] if nothing else happens first.
     #[must_use]
     pub fn deadline(&self) -> Option<RawTime> {
-        let polls = self.sources.iter().filter_map(|source| source.association.deadline());
+        let polls = self.sources.iter().filter_map(|source| source.inquiry.schedule().deadline());
         polls.chain(self.steering.deadline()).min()
     }
 
@@ -142,11 +146,15 @@ impl Engine {
     fn ask(&mut self, now: Now) {
         for id in self.ids() {
             let Some(source) = self.sources.get_mut(usize::from(id.0)) else { continue };
-            match source.association.due(now, self.entropy.as_mut()) {
+            match source.inquiry.due(now, self.entropy.as_mut()) {
                 Some(Action::Resolve) => {
-                    let config = &source.association.config;
-                    let (host, port) = (config.host.clone(), config.port);
-                    self.outputs.push_back(Output::Resolve { source: id, host, port });
+                    if let Endpoint::Udp { host, port } = source.inquiry.config().endpoint.clone() {
+                        self.outputs.push_back(Output::Resolve { source: id, host, port });
+                    }
+                }
+                Some(Action::Look) => {
+                    self.outputs.push_back(Output::Look { source: id });
+                    self.note_silence(id);
                 }
                 Some(Action::Transmit(to, data)) => {
                     self.outputs.push_back(Output::Transmit { source: id, to, data });
@@ -159,7 +167,7 @@ impl Engine {
 
     fn note_silence(&mut self, id: SourceId) {
         let Some(source) = self.source_mut(id) else { return };
-        if source.was_reachable && source.association.seen.reach == 0 {
+        if source.was_reachable && source.inquiry.seen().reach == 0 {
             source.was_reachable = false;
             self.emit(Event::Unreachable { source: id });
         }
@@ -168,9 +176,10 @@ impl Engine {
     fn resolved(&mut self, now: Now, id: SourceId, addresses: Vec<SocketAddr>) {
         let count = addresses.len();
         let Some(source) = self.source_mut(id) else { return };
-        let before = source.association.address();
-        source.association.resolved(now, addresses);
-        if before.is_some() && source.association.address() != before {
+        let Inquiry::Ntp(association) = &mut source.inquiry else { return };
+        let before = association.address();
+        association.resolved(now, addresses);
+        if before.is_some() && association.address() != before {
             source.estimator.forget_path();
         }
         self.emit(if count == 0 {
@@ -182,14 +191,17 @@ impl Engine {
 
     fn transmit_failed(&mut self, id: SourceId, errno: i32) {
         let Some(source) = self.source_mut(id) else { return };
-        source.association.transmit_failed();
+        if let Inquiry::Ntp(association) = &mut source.inquiry {
+            association.transmit_failed();
+        }
         self.complain(id, Event::SendFailed { source: id, errno });
     }
 
-    fn datagram(&mut self, now: Now, id: SourceId, from: SocketAddr, data: &[u8], stamp: Option<WallTime>) {
+    fn datagram(&mut self, now: Now, id: SourceId, from: Peer, data: &[u8], stamp: Option<WallTime>) {
         let rate = self.steering.rate_total().0;
         let Some(source) = self.source_mut(id) else { return };
-        let sample = match source.association.receive(now, rate, from, data, stamp) {
+        let Inquiry::Ntp(association) = &mut source.inquiry else { return };
+        let sample = match association.receive(now, rate, from, data, stamp) {
             Ok(sample) => sample,
             Err(Refusal::Kissed(code)) => return self.complain(id, Event::Kissed { source: id, code }),
             // Anybody can send foreign packets: they are not worth a line each.
@@ -198,7 +210,30 @@ impl Engine {
                 return self.complain(id, Event::Rejected { source: id, reason });
             }
         };
-        let verdict = source.estimator.add(&sample);
+        self.sampled(now, id, &sample);
+    }
+
+    fn reading(&mut self, now: Now, id: SourceId, result: Result<Reading, LookError>) {
+        let truth = self.truth_beside(id, &result);
+        let kernel_tai = self.steering.tai;
+        let Some(source) = self.source_mut(id) else { return };
+        let Inquiry::Device(device) = &mut source.inquiry else { return };
+        match device.read(result, truth, kernel_tai) {
+            Ok(sample) => self.sampled(now, id, &sample),
+            Err(error) => self.complain(id, Event::LookFailed { source: id, error }),
+        }
+    }
+
+    /// Another source's idea of the time of a reading, if one is followed.
+    fn truth_beside(&self, id: SourceId, result: &Result<Reading, LookError>) -> Option<WallTime> {
+        let at = result.as_ref().ok()?.at;
+        let followed = self.followed_source().filter(|_| self.followed != Some(id))?;
+        Some(at.wall + followed.estimator.estimate(at)?.offset.to_span())
+    }
+
+    fn sampled(&mut self, now: Now, id: SourceId, sample: &Sample) {
+        let Some(source) = self.source_mut(id) else { return };
+        let verdict = source.estimator.add(sample);
         let is_new = !core::mem::replace(&mut source.was_reachable, true);
         source.told = None;
         source.plan(now);
@@ -237,7 +272,7 @@ impl Engine {
         let candidates: Vec<Candidate<SourceId>> = self
             .ids()
             .zip(&self.sources)
-            .filter(|(_, source)| source.association.seen.reach != 0)
+            .filter(|(_, source)| source.inquiry.seen().reach != 0)
             .filter_map(|(id, source)| {
                 let estimate = source.estimator.estimate(now)?;
                 Some(Candidate { id, offset: estimate.offset, bound: estimate.bound })
@@ -266,12 +301,12 @@ impl Engine {
             }
             Order::Burst => {
                 for source in &mut self.sources {
-                    source.association.burst(now, ORDERED_BURST);
+                    source.inquiry.schedule_mut().burst(now.raw, ORDERED_BURST);
                 }
             }
             Order::Offline | Order::Online => {
                 for source in &mut self.sources {
-                    source.association.set_offline(now, order == Order::Offline);
+                    source.inquiry.set_offline(now, order == Order::Offline);
                 }
             }
         }
@@ -279,7 +314,7 @@ impl Engine {
 
     /// The leap second as the followed source announces it.
     fn leap(&self) -> Leap {
-        self.followed_source().map_or(Leap::Unknown, |source| source.association.seen.leap)
+        self.followed_source().map_or(Leap::Unknown, |source| source.inquiry.seen().leap)
     }
 
     fn followed_source(&self) -> Option<&Source> {
@@ -291,21 +326,22 @@ impl Source {
     /// When to look again: as rarely as keeps the predicted error near what one look can tell.
     fn plan(&mut self, now: Now) {
         if self.estimator.is_in_doubt() {
-            self.association.burst(now, DOUBT_BURST);
+            self.inquiry.schedule_mut().burst(now.raw, DOUBT_BURST);
             return;
         }
-        let floor = match self.association.config.class {
+        let floor = match self.inquiry.config().class {
+            SourceClass::Hypervisor => Seconds(1e-6),
             SourceClass::Host => Seconds(20e-6),
             SourceClass::Network => Seconds(100e-6),
             SourceClass::Public => Seconds(1e-3),
         };
         let aim = floor.max(self.estimator.jitter() * JITTER_PART);
         let error = |poll: PollExponent| self.estimator.predicted_error(poll.interval()).unwrap_or(aim);
-        let poll = self.association.poll();
+        let poll = self.inquiry.schedule().poll();
         if error(poll.longer()) < aim {
-            self.association.set_poll(poll.longer());
+            self.inquiry.schedule_mut().set_poll(poll.longer());
         } else if error(poll) > aim * 2.0 {
-            self.association.set_poll(poll.shorter());
+            self.inquiry.schedule_mut().set_poll(poll.shorter());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::report::{Report, SourceReport, State};
-use crate::source::SourceId;
+use crate::source::{DeviceKind, Endpoint, SourceId, StreamAddress};
 use crate::time::{Frequency, Now, Seconds};
 
 use super::{Engine, FrequencyPrior, Source};
@@ -25,11 +25,9 @@ impl Engine {
         Report {
             state: self.steering.state,
             observe: self.config.observe,
-            source: followed.map(|source| source.association.config.name.clone()),
-            stratum: upstream.map_or(16, |source| (source.association.seen.stratum + 1).min(16)),
-            reference_id: upstream
-                .and_then(|source| source.association.address())
-                .map(|to| reference_id(to.ip())),
+            source: followed.map(|source| source.inquiry.config().name.clone()),
+            stratum: upstream.map_or(16, |source| (source.inquiry.seen().stratum + 1).min(16)),
+            reference_id: upstream.map(reference_id),
             leap: self.leap(),
             offset: Report::number(estimate.map(|e| e.offset)),
             offset_bound: Report::number(estimate.map(|e| e.bound)),
@@ -59,15 +57,15 @@ impl Engine {
     }
 
     fn source_report(&self, now: Now, id: SourceId, source: &Source) -> SourceReport {
-        let (association, seen) = (&source.association, &source.association.seen);
+        let (inquiry, seen) = (&source.inquiry, source.inquiry.seen());
         let estimate = source.estimator.estimate(now);
         SourceReport {
-            name: association.config.name.clone(),
-            address: association.address().map(|to| to.to_string()),
+            name: inquiry.config().name.clone(),
+            address: inquiry.address().map(|to| to.to_string()),
             state: self.standing(id, source).to_owned(),
             reach: seen.reach,
             stratum: if seen.received == 0 { 16 } else { seen.stratum },
-            poll: association.poll().get(),
+            poll: inquiry.schedule().poll().get(),
             offset: Report::number(estimate.map(|e| e.offset)),
             offset_error: Report::number(estimate.map(|e| e.offset_error)),
             delay: Report::number(seen.delay),
@@ -81,11 +79,11 @@ impl Engine {
 
     /// Whether a source is followed, or why not.
     fn standing(&self, id: SourceId, source: &Source) -> &'static str {
-        let (association, seen) = (&source.association, &source.association.seen);
+        let (inquiry, seen) = (&source.inquiry, source.inquiry.seen());
         match () {
-            () if association.is_offline() => "offline",
+            () if inquiry.is_offline() => "offline",
             () if seen.refused => "refused",
-            () if association.address().is_none() => "unresolved",
+            () if inquiry.is_unresolved() => "unresolved",
             () if seen.unsynchronised => "unsynchronised",
             () if seen.reach == 0 => "unreachable",
             () if source.is_falseticker => "falseticker",
@@ -97,8 +95,32 @@ impl Engine {
 
 /// An IPv4 address as it is. RFC 5905 makes MD5 of an IPv6 address; a plain fold serves the only purpose, loop detection among us,
 /// as well. DEPARTS: no digest for four bytes that nobody verifies.
-fn reference_id(ip: IpAddr) -> String {
-    let octets = match ip {
+fn reference_id(source: &Source) -> String {
+    let octets = match source.inquiry.address().map(|to| to.ip()) {
+        None => device_id(&source.inquiry.config().endpoint),
+        Some(ip) => address_id(ip),
+    };
+    octets.iter().fold(String::new(), |mut text, octet| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{octet:02X}");
+        text
+    })
+}
+
+/// Four letters that say what the clock is read from (RFC 5905, figure 12, has the same idea).
+const fn device_id(endpoint: &Endpoint) -> [u8; 4] {
+    match endpoint {
+        Endpoint::Device { kind: DeviceKind::Phc, .. } => *b"PHC0",
+        Endpoint::Device { kind: DeviceKind::VmClock, .. } => *b"VMCL",
+        Endpoint::Device { kind: DeviceKind::Rtc, .. } => *b"RTC0",
+        Endpoint::Stream(StreamAddress::Vsock { .. }) => *b"VSOC",
+        Endpoint::Stream(StreamAddress::Unix(_)) => *b"UNIX",
+        Endpoint::Udp { .. } => [0; 4],
+    }
+}
+
+fn address_id(ip: IpAddr) -> [u8; 4] {
+    match ip {
         IpAddr::V4(v4) => v4.octets(),
         IpAddr::V6(v6) => {
             let mut folded = [0; 4];
@@ -107,12 +129,7 @@ fn reference_id(ip: IpAddr) -> String {
             }
             folded
         }
-    };
-    octets.iter().fold(String::new(), |mut text, octet| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{octet:02X}");
-        text
-    })
+    }
 }
 
 impl Report {

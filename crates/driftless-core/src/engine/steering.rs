@@ -15,6 +15,8 @@ pub(super) struct Steering {
     pub(super) policy: StepPolicy,
     /// Tick and frequency in force, as last read back.
     pub(super) rate: Option<Rate>,
+    /// TAI − UTC in seconds as the kernel has it; 0 where nobody set it.
+    pub(super) tai: i32,
     /// What we set last: a different reading is somebody else's work.
     expected: Option<Rate>,
     /// The command that the next answer belongs to.
@@ -56,6 +58,7 @@ impl Steering {
             observe,
             policy,
             rate: None,
+            tai: 0,
             expected: None,
             asked: None,
             phase: Phase::Start,
@@ -130,6 +133,7 @@ impl Engine {
             Ok(state) => state,
             Err(error) => return self.emit(Event::ClockRefused { error }),
         };
+        self.steering.tai = state.tai;
         match command {
             ClockCommand::Read => {
                 self.compare(now, &state);
@@ -164,7 +168,7 @@ impl Engine {
     fn steer(&mut self, now: Now) {
         let Some((estimate, samples, horizon, in_doubt)) = self.followed_source().and_then(|source| {
             let estimate = source.estimator.estimate(now)?;
-            let horizon = source.association.poll().interval();
+            let horizon = source.inquiry.schedule().poll().interval();
             Some((estimate, source.estimator.samples(), horizon, source.estimator.is_in_doubt()))
         }) else {
             return;
@@ -246,9 +250,9 @@ impl Engine {
         };
         let contested =
             self.steering.contested_at.is_some_and(|at| now.raw - at < CONTESTED_FOR) && !self.config.observe;
-        let patience =
-            Span::from_nanos(source.association.poll().interval().as_nanos().saturating_mul(HOLDOVER_POLLS))
-                + Span::from_secs(2);
+        let patience = Span::from_nanos(
+            source.inquiry.schedule().poll().interval().as_nanos().saturating_mul(HOLDOVER_POLLS),
+        ) + Span::from_secs(2);
         match self.steering.phase {
             _ if estimate.bound > BOUND_MAX => State::Unsynchronised,
             _ if source.estimator.is_in_doubt() => State::Interrupted,

@@ -11,7 +11,7 @@ use crate::sample::Sample;
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};
 use crate::wire::{Header, Mode, NtpTimestamp, WireError};
 
-use super::{PollExponent, SourceClass, SourceConfig};
+use super::{Endpoint, Peer, Schedule, SourceConfig};
 
 /// A client's side of the exchange with one server.
 #[derive(Debug, Clone)]
@@ -23,12 +23,8 @@ pub struct Association {
     addresses: Vec<SocketAddr>,
     /// The address in use, as an index.
     current: usize,
-    poll: PollExponent,
-    /// Never below this: raised when the server asks for less (RFC 5905, section 7.4, RATE).
-    poll_min: PollExponent,
+    schedule: Schedule,
     asked: Option<Asked>,
-    next: RawTime,
-    burst_left: u8,
     is_resolving: bool,
     is_offline: bool,
     /// Polls since the last valid reply.
@@ -40,7 +36,7 @@ pub struct Association {
 struct Asked {
     /// The transmit timestamp that only the server has seen.
     cookie: u64,
-    to: SocketAddr,
+    to: Peer,
     /// When it left; `None` until the driver says so.
     at: Option<Now>,
 }
@@ -73,8 +69,10 @@ pub struct Seen {
 pub enum Action {
     /// Look up the configured host.
     Resolve,
+    /// Read the device.
+    Look,
     /// Send this there from a new port.
-    Transmit(SocketAddr, [u8; 48]),
+    Transmit(Peer, [u8; 48]),
 }
 
 /// Why a reply gave no sample.
@@ -88,8 +86,6 @@ pub enum Refusal {
 
 /// Longest root distance that is of use (RFC 5905, section 9.2 and appendix A.5.5.3: 1 s plus what a poll interval adds).
 const ROOT_DISTANCE_MAX: Seconds = Seconds(1.5);
-/// Wait for a reply in a burst before the next request.
-const BURST_PATIENCE: Span = Span::from_secs(1);
 /// Missed polls after which the next address, or a fresh lookup, is tried.
 const MISSED_MAX: u32 = 4;
 /// Wait between lookups of a name that leads nowhere.
@@ -100,15 +96,12 @@ impl Association {
     #[must_use]
     pub fn new(config: SourceConfig, now: Now) -> Self {
         Self {
-            poll: config.min_poll,
-            poll_min: config.min_poll,
-            burst_left: Self::burst_length(config.class),
+            schedule: Schedule::new(config.class, (config.min_poll, config.max_poll), now.raw),
             config,
             seen: Seen::default(),
             addresses: Vec::new(),
             current: 0,
             asked: None,
-            next: now.raw,
             is_resolving: false,
             is_offline: false,
             missed: 0,
@@ -117,33 +110,33 @@ impl Association {
 
     /// What is due at `now`, if anything.
     pub fn due(&mut self, now: Now, entropy: &mut dyn Entropy) -> Option<Action> {
-        if self.is_offline || self.seen.refused || self.is_resolving || now.raw < self.next {
+        if !self.schedule.is_due(now.raw) {
             return None;
         }
-        if self.addresses.is_empty() || self.missed > 0 && self.missed % (MISSED_MAX * 2) == 0 {
+        let is_named = matches!(self.config.endpoint, Endpoint::Udp { .. });
+        if is_named && (self.addresses.is_empty() || self.missed > 0 && self.missed % (MISSED_MAX * 2) == 0) {
             self.is_resolving = true;
+            self.hold();
             self.missed += 1;
             return Some(Action::Resolve);
         }
         if self.missed > 0 && self.missed % MISSED_MAX == 0 {
             self.current += 1;
         }
-        let to = self.address()?;
+        let to = if is_named { Peer::Udp(self.address()?) } else { Peer::Stream };
         let cookie = entropy.next_u64();
         self.asked = Some(Asked { cookie, to, at: None });
         self.seen.reach <<= 1;
         self.missed += 1;
-        let in_burst = self.burst_left > 0;
-        self.burst_left = self.burst_left.saturating_sub(1);
-        let wait = if in_burst { BURST_PATIENCE.max(self.burst_interval()) } else { self.poll.interval() };
-        self.next = now.raw + wait;
+        self.schedule.looked(now.raw);
         Some(Action::Transmit(to, Header::request(cookie)))
     }
 
     /// The name was looked up.
     pub fn resolved(&mut self, now: Now, addresses: Vec<SocketAddr>) {
         self.is_resolving = false;
-        self.next = if addresses.is_empty() { now.raw + RESOLVE_RETRY } else { now.raw };
+        self.hold();
+        self.schedule.set_next(if addresses.is_empty() { now.raw + RESOLVE_RETRY } else { now.raw });
         if !addresses.is_empty() {
             self.current = 0;
             self.addresses = addresses;
@@ -171,7 +164,7 @@ impl Association {
         &mut self,
         now: Now,
         rate: f64,
-        from: SocketAddr,
+        from: Peer,
         data: &[u8],
         stamp: Option<WallTime>,
     ) -> Result<Sample, Refusal> {
@@ -187,7 +180,8 @@ impl Association {
             return Err(not_ours);
         }
         self.asked = None;
-        if reply.stratum == 0 {
+        // Stratum 0 is a kiss only with a code of letters (RFC 5905, section 7.4); chronyd and others send it while unsynchronised.
+        if reply.stratum == 0 && reply.reference_id.iter().all(u8::is_ascii_alphabetic) {
             return Err(self.kissed(now, reply.reference_id));
         }
         let (back, kernel_stamp) = returned(at, now, rate, stamp);
@@ -198,43 +192,33 @@ impl Association {
         Ok(sample)
     }
 
-    /// Sets the poll interval, within what is configured and what the server asks for.
-    pub fn set_poll(&mut self, poll: PollExponent) {
-        self.poll = poll.clamp(self.poll_min, self.config.max_poll.max(self.poll_min));
-    }
-
-    /// Asks `count` times in short order, beginning at `now`.
-    pub fn burst(&mut self, now: Now, count: u8) {
-        if self.burst_left == 0 {
-            self.burst_left = count;
-            self.next = self.next.min(now.raw + self.burst_interval());
-        }
-    }
-
     /// Stops or resumes asking.
-    pub fn set_offline(&mut self, now: Now, offline: bool) {
+    pub const fn set_offline(&mut self, now: Now, offline: bool) {
         self.is_offline = offline;
+        self.hold();
         if !offline {
-            self.next = now.raw;
+            self.schedule.set_next(now.raw);
         }
     }
 
-    /// When it next wants something; `None` while it waits for a lookup, is offline or was refused.
-    #[must_use]
-    pub fn deadline(&self) -> Option<RawTime> {
-        (!self.is_offline && !self.seen.refused && !self.is_resolving).then_some(self.next)
+    /// When it is asked: held while it waits for a lookup, is offline or was refused.
+    pub(crate) const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The same, to change it.
+    pub(crate) const fn schedule_mut(&mut self) -> &mut Schedule {
+        &mut self.schedule
+    }
+
+    const fn hold(&mut self) {
+        self.schedule.is_held = self.is_offline || self.seen.refused || self.is_resolving;
     }
 
     /// The address in use.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.addresses.get(self.current % self.addresses.len().max(1)).copied()
-    }
-
-    /// The poll interval in use.
-    #[must_use]
-    pub const fn poll(&self) -> PollExponent {
-        self.poll
     }
 
     /// Whether it asks nobody by order.
@@ -252,9 +236,7 @@ impl Association {
         seen.leap = reply.leap;
         seen.delay = Some(sample.delay);
         seen.kernel_stamp = kernel_stamp;
-        if self.burst_left > 0 {
-            self.next = now.raw.max(at.raw + self.burst_interval());
-        }
+        self.schedule.answered(now.raw, at.raw);
     }
 
     /// RFC 5905, section 7.4, and RFC 8633, section 5.2.
@@ -265,33 +247,16 @@ impl Association {
                     self.addresses.remove(self.current % self.addresses.len());
                 } else {
                     self.seen.refused = true;
+                    self.hold();
                 }
             }
             b"RATE" => {
-                self.poll_min = self.poll.longer().max(self.poll_min.longer());
-                self.set_poll(self.poll_min);
-                self.burst_left = 0;
-                self.next = now.raw + self.poll.interval();
+                self.schedule.back_off(now.raw);
             }
             // Others are for people to read.
             _ => {}
         }
         Refusal::Kissed(code)
-    }
-
-    /// The host is near and ours: ask quickly. Others are asked at most four times, 2 s apart (RFC 5905, section 13.1, `iburst`).
-    const fn burst_length(class: SourceClass) -> u8 {
-        match class {
-            SourceClass::Host => 8,
-            SourceClass::Network | SourceClass::Public => 4,
-        }
-    }
-
-    const fn burst_interval(&self) -> Span {
-        match self.config.class {
-            SourceClass::Host => Span::from_millis(250),
-            SourceClass::Network | SourceClass::Public => Span::from_secs(2),
-        }
     }
 }
 
@@ -306,7 +271,7 @@ fn returned(at: Now, now: Now, rate: f64, stamp: Option<WallTime>) -> (RawTime, 
 
 /// RFC 5905, section 8: θ = ((T2 − T1) + (T3 − T4)) / 2 and δ = (T4 − T1) − (T3 − T2), with the checks of section 9.2.
 fn measure(reply: &Header, at: Now, back: RawTime, rate: f64) -> Result<Sample, Rejection> {
-    if reply.leap == Leap::Unknown || reply.stratum > 15 {
+    if reply.leap == Leap::Unknown || !(1..=15).contains(&reply.stratum) {
         return Err(Rejection::Unsynchronised);
     }
     if reply.receive.is_zero() || reply.transmit.is_zero() {

@@ -1,12 +1,20 @@
 //! Sources: each one ends in a [`crate::sample::Sample`].
 
 mod association;
+mod device;
+mod inquiry;
 mod poll;
+mod schedule;
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use association::{Action, Association, Refusal, Seen};
+pub use device::{Device, DeviceKind, LookError, Reading, TimeScale};
+pub(crate) use inquiry::Inquiry;
 pub use poll::PollExponent;
+pub(crate) use schedule::Schedule;
 
 /// A source's place in the configured list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,6 +25,8 @@ pub struct SourceId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceClass {
+    /// The hypervisor's own clock, read directly: a look costs microseconds.
+    Hypervisor,
     /// On the guest's own host, or on loopback: looks are cheap.
     Host,
     /// On the same network.
@@ -25,15 +35,65 @@ pub enum SourceClass {
     Public,
 }
 
-/// One NTP server as configured.
+/// Where a source is and how it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An NTP server over UDP.
+    Udp {
+        /// Host name or address; the driver resolves it.
+        host: String,
+        /// UDP port.
+        port: u16,
+    },
+    /// An NTP server over a stream, one packet of 48 bytes each way a look: vsock or a Unix socket.
+    Stream(StreamAddress),
+    /// A clock that is read, not asked.
+    Device {
+        /// What it is.
+        kind: DeviceKind,
+        /// Its path, or a name by which the driver finds it.
+        path: String,
+        /// The scale it counts in, where the user says so.
+        scale: Option<TimeScale>,
+    },
+}
+
+/// Where a stream leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamAddress {
+    /// `AF_VSOCK`: context id and port.
+    Vsock {
+        /// The other side's context id; 2 is the host.
+        cid: u32,
+        /// Its port.
+        port: u32,
+    },
+    /// `AF_UNIX`: a path.
+    Unix(String),
+}
+
+/// The other side of one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Over UDP.
+    Udp(SocketAddr),
+    /// The configured stream: there is only one.
+    Stream,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Udp(address)
+    }
+}
+
+/// One source as configured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceConfig {
     /// The SPEC as the user wrote it: what reports call it.
     pub name: String,
-    /// Host name or address; the driver resolves it.
-    pub host: String,
-    /// UDP port.
-    pub port: u16,
+    /// Where it is.
+    pub endpoint: Endpoint,
     /// How near it is.
     pub class: SourceClass,
     /// The shortest poll interval.
@@ -47,6 +107,7 @@ impl SourceClass {
     #[must_use]
     pub const fn poll_limits(self) -> (PollExponent, PollExponent) {
         match self {
+            Self::Hypervisor => (PollExponent::new(0), PollExponent::new(0)),
             Self::Host => (PollExponent::new(0), PollExponent::new(4)),
             Self::Network => (PollExponent::new(4), PollExponent::new(8)),
             Self::Public => (PollExponent::new(6), PollExponent::new(10)),

@@ -1,7 +1,8 @@
 //! The association against honest, lying and foreign replies.
 
 use super::*;
-use crate::source::{SourceClass, SourceConfig};
+use crate::source::{PollExponent, SourceClass, SourceConfig};
+use crate::time::RawTime;
 use crate::wire::NtpShort;
 
 struct Counter(u64);
@@ -29,8 +30,7 @@ fn asked() -> (Association, u64) {
     let (min_poll, max_poll) = SourceClass::Host.poll_limits();
     let config = SourceConfig {
         name: "ntp:192.0.2.1".into(),
-        host: "192.0.2.1".into(),
-        port: 123,
+        endpoint: Endpoint::Udp { host: "192.0.2.1".into(), port: 123 },
         class: SourceClass::Host,
         min_poll,
         max_poll,
@@ -65,7 +65,7 @@ fn reply(cookie: u64) -> Header {
 }
 
 fn receive(association: &mut Association, reply: &Header) -> Result<Sample, Refusal> {
-    association.receive(at(3), 0.0, server(), &reply.encode(), None)
+    association.receive(at(3), 0.0, server().into(), &reply.encode(), None)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn an_honest_reply_gives_offset_and_delay() {
 fn the_kernels_stamp_counts_more_than_the_reading() {
     let (mut association, cookie) = asked();
     let data = reply(cookie).encode();
-    let sample = association.receive(at(40), 0.0, server(), &data, Some(at(3).wall)).unwrap();
+    let sample = association.receive(at(40), 0.0, server().into(), &data, Some(at(3).wall)).unwrap();
     assert!((sample.delay.0 - 2e-3).abs() < 1e-6, "{sample:?}");
 }
 
@@ -91,7 +91,7 @@ fn a_reply_counts_once_and_only_with_our_cookie() {
     let not_ours = Err(Refusal::Rejected(Rejection::NotOurs));
     assert_eq!(receive(&mut association, &reply(cookie ^ 1)), not_ours);
     let elsewhere = SocketAddr::from(([192, 0, 2, 2], 123));
-    assert_eq!(association.receive(at(3), 0.0, elsewhere, &reply(cookie).encode(), None), not_ours);
+    assert_eq!(association.receive(at(3), 0.0, elsewhere.into(), &reply(cookie).encode(), None), not_ours);
     assert!(receive(&mut association, &reply(cookie)).is_ok());
     assert_eq!(receive(&mut association, &reply(cookie)), not_ours, "a duplicate");
 }
@@ -122,12 +122,12 @@ fn kisses_are_obeyed() {
     kiss.stratum = 0;
     kiss.reference_id = *b"RATE";
     assert_eq!(receive(&mut association, &kiss), Err(Refusal::Kissed(*b"RATE")));
-    assert_eq!(association.poll(), PollExponent::new(1));
+    assert_eq!(association.schedule().poll(), PollExponent::new(1));
     let (mut association, cookie) = asked();
     kiss.origin = NtpTimestamp(cookie);
     kiss.reference_id = *b"DENY";
     assert_eq!(receive(&mut association, &kiss), Err(Refusal::Kissed(*b"DENY")));
-    assert_eq!(association.deadline(), None, "never asked again");
+    assert_eq!(association.schedule().deadline(), None, "never asked again");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_silent_server_is_asked_on_and_its_name_looked_up_again() {
                 association.resolved(at(second * 1_000), vec![server()]);
             }
             Some(Action::Transmit(..)) => association.transmitted(at(second * 1_000)),
-            None => {}
+            _ => {}
         }
     }
     assert!((2..10).contains(&lookups), "{lookups}");

@@ -1,0 +1,125 @@
+//! When a source is looked at: a poll interval within limits, and bursts of looks in quick order.
+
+use crate::time::{RawTime, Span};
+
+use super::{PollExponent, SourceClass};
+
+/// When to look at one source next.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    class: SourceClass,
+    poll: PollExponent,
+    /// Never below this: raised when a server asks for less.
+    poll_min: PollExponent,
+    poll_max: PollExponent,
+    next: RawTime,
+    burst_left: u8,
+    /// Looks of the present burst that are done: a hypervisor's clock is looked at after ever longer waits.
+    burst_done: u8,
+    /// Waits for something that has no deadline: a lookup, or an order to go on.
+    pub(crate) is_held: bool,
+}
+
+/// Wait for a reply in a burst before the next request.
+const BURST_PATIENCE: Span = Span::from_secs(1);
+
+impl Schedule {
+    /// Begins with a burst at once.
+    pub(crate) fn new(
+        class: SourceClass,
+        (poll, poll_max): (PollExponent, PollExponent),
+        now: RawTime,
+    ) -> Self {
+        Self {
+            class,
+            poll,
+            poll_min: poll,
+            poll_max: poll_max.max(poll),
+            next: now,
+            burst_left: Self::first_burst(class),
+            burst_done: 0,
+            is_held: false,
+        }
+    }
+
+    /// Whether it is time.
+    pub(crate) fn is_due(&self, now: RawTime) -> bool {
+        !self.is_held && now >= self.next
+    }
+
+    /// A look has begun: the next comes after the poll interval, in a burst after the wait for an answer.
+    pub(crate) fn looked(&mut self, now: RawTime) {
+        let in_burst = self.burst_left > 0;
+        self.burst_left = self.burst_left.saturating_sub(1);
+        let patience = match self.class {
+            SourceClass::Hypervisor => self.burst_interval(),
+            _ => BURST_PATIENCE.max(self.burst_interval()),
+        };
+        self.burst_done = if in_burst { self.burst_done.saturating_add(1) } else { 0 };
+        self.next = now + if in_burst { patience } else { self.poll.interval() };
+    }
+
+    /// The look that began at `asked` was answered: within a burst the next follows soon.
+    pub(crate) fn answered(&mut self, now: RawTime, asked: RawTime) {
+        if self.burst_left > 0 {
+            self.next = now.max(asked + self.burst_interval());
+        }
+    }
+
+    /// Looks `count` times in quick order, beginning soon.
+    pub(crate) fn burst(&mut self, now: RawTime, count: u8) {
+        if self.burst_left == 0 {
+            self.burst_left = count;
+            self.burst_done = 0;
+            self.next = self.next.min(now + self.burst_interval());
+        }
+    }
+
+    /// No burst, and nothing before a whole interval is over.
+    pub(crate) fn back_off(&mut self, now: RawTime) {
+        self.poll_min = self.poll.longer().max(self.poll_min.longer());
+        self.poll_max = self.poll_max.max(self.poll_min);
+        self.set_poll(self.poll_min);
+        self.burst_left = 0;
+        self.next = now + self.poll.interval();
+    }
+
+    /// Comes again at `next`.
+    pub(crate) const fn set_next(&mut self, next: RawTime) {
+        self.next = next;
+    }
+
+    /// Sets the poll interval, within limits.
+    pub(crate) fn set_poll(&mut self, poll: PollExponent) {
+        self.poll = poll.clamp(self.poll_min, self.poll_max);
+    }
+
+    /// The poll interval in use.
+    pub(crate) const fn poll(&self) -> PollExponent {
+        self.poll
+    }
+
+    /// When it is time; `None` while held.
+    pub(crate) fn deadline(&self) -> Option<RawTime> {
+        (!self.is_held).then_some(self.next)
+    }
+
+    /// The host is near and ours: it is looked at quickly. Others are asked at most four times, 2 s apart
+    /// (RFC 5905, section 13.1, `iburst`).
+    const fn first_burst(class: SourceClass) -> u8 {
+        match class {
+            SourceClass::Hypervisor => 7,
+            SourceClass::Host => 8,
+            SourceClass::Network | SourceClass::Public => 4,
+        }
+    }
+
+    /// A clock that is read is looked at after 8 ms, 16 ms, …, half a second: with each look the frequency is known four times as well.
+    fn burst_interval(&self) -> Span {
+        match self.class {
+            SourceClass::Hypervisor => Span::from_millis(8 << self.burst_done.min(6)),
+            SourceClass::Host => Span::from_millis(250),
+            SourceClass::Network | SourceClass::Public => Span::from_secs(2),
+        }
+    }
+}
