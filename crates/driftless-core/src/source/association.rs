@@ -86,6 +86,8 @@ pub enum Refusal {
 
 /// Longest root distance that is of use (RFC 5905, section 9.2 and appendix A.5.5.3: 1 s plus what a poll interval adds).
 const ROOT_DISTANCE_MAX: Seconds = Seconds(1.5);
+/// How far a server's reception may seem to come after its answer.
+const HELD_NOISE_MAX: Span = Span::from_micros(100);
 /// Missed polls after which the next address, or a fresh lookup, is tried.
 const MISSED_MAX: u32 = 4;
 /// Wait between lookups of a name that leads nowhere.
@@ -279,7 +281,8 @@ fn measure(reply: &Header, at: Now, back: RawTime, rate: f64) -> Result<Sample, 
     }
     let (received, left) = (reply.receive.resolve(at.wall), reply.transmit.resolve(at.wall));
     let held = left - received;
-    if held < Span::ZERO {
+    // Servers fill the bits below their precision with noise, so a quick one may seem to answer before it was asked.
+    if held < -HELD_NOISE_MAX {
         return Err(Rejection::Implausible);
     }
     let away = Seconds(Seconds::from(back - at.raw).0 * (1.0 + rate)).to_span();

@@ -116,6 +116,15 @@ fn a_server_that_contradicts_itself_is_not_believed() {
 }
 
 #[test]
+fn noise_below_the_servers_precision_is_no_contradiction() {
+    let (mut association, cookie) = asked();
+    let mut quick = reply(cookie);
+    quick.transmit = NtpTimestamp(quick.receive.0 - 200); // 47 ns
+    let sample = receive(&mut association, &quick).unwrap();
+    assert!((sample.delay.0 - 3e-3).abs() < 1e-6, "{sample:?}");
+}
+
+#[test]
 fn kisses_are_obeyed() {
     let (mut association, cookie) = asked();
     let mut kiss = reply(cookie);
