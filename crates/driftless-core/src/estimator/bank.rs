@@ -1,26 +1,70 @@
-//! How much the oscillator wanders is not configured: several filters, one a hypothesis, weighted by how well each predicted.
+//! How much the oscillator wanders, and what a delay says of a sample, is not configured: several filters, one a hypothesis, weighted by
+//! how well each predicted.
+//!
+//! Two laws of measurement compete. *Interval*: the truth lies within half of the excess delay, which is exact for queues. *Scatter*: a
+//! Gaussian whose variance is learnt, whatever the delay, which is exact for clocks that are read and for symmetric jitter.
 
 use super::filter::{Filter, Interval};
+use super::scatter::Scatter;
 
 /// The hypotheses, in s/s/√s: from a host's own crystal to a counter in a hot, throttled laptop.
 const WANDERS: [f64; 7] = [1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-7];
+/// Each under two laws.
+const FILTERS: usize = 2 * WANDERS.len();
+/// Every one is as likely as another at first.
+const FIRST_WEIGHT: f64 = 1.0 / 14.0;
 /// What a weight remembers of earlier samples: about fifty samples' worth.
 const FORGETTING: f64 = 0.98;
 /// No hypothesis is ever further than this from the best, in log weight, so that a change is found in a few samples.
 const LOG_WEIGHT_MIN: f64 = -12.0;
 
+/// What one sample says, under both laws.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    /// Under the interval law.
+    pub(crate) interval: Interval,
+    /// Under the scatter law, by wander.
+    pub(crate) scattered: [Interval; WANDERS.len()],
+}
+
 /// One belief in several shades.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bank {
-    filters: [Filter; WANDERS.len()],
+    filters: [Filter; FILTERS],
     /// log of each filter's weight, not normalised; the best is 0.
-    log_weights: [f64; WANDERS.len()],
+    log_weights: [f64; FILTERS],
+    /// The same as parts of 1: asked for far more often than changed.
+    weights: [f64; FILTERS],
+}
+
+impl Seen {
+    /// A sample's two meanings.
+    pub(crate) fn new(interval: Interval, scatter: &Scatter) -> Self {
+        let scattered = WANDERS.map(|wander| Interval {
+            half_width_s: 0.0,
+            noise_s: scatter.variance(wander).sqrt().max(interval.noise_s),
+            ..interval
+        });
+        Self { interval, scattered }
+    }
+
+    /// How far off it may be, under whichever law leaves more open, s.
+    pub(crate) fn spread(&self) -> f64 {
+        self.interval.half_width_s.max(self.scattered[0].noise_s)
+    }
+
+    /// What it says to the filter at `index` of a bank.
+    const fn to(&self, index: usize) -> &Interval {
+        if index < WANDERS.len() { &self.interval } else { &self.scattered[index - WANDERS.len()] }
+    }
 }
 
 impl Bank {
     /// All filters believe the same, and none is preferred.
     pub(crate) fn new(belief: Filter) -> Self {
-        Self { filters: WANDERS.map(|wander| Filter { wander, ..belief }), log_weights: [0.0; WANDERS.len()] }
+        let filters =
+            core::array::from_fn(|index| Filter { wander: WANDERS[index % WANDERS.len()], ..belief });
+        Self { filters, log_weights: [0.0; FILTERS], weights: [FIRST_WEIGHT; FILTERS] }
     }
 
     /// The belief after `elapsed_s` more seconds on the counter.
@@ -30,36 +74,36 @@ impl Bank {
     }
 
     /// The least number of standard deviations by which any hypothesis worth hearing contradicts the sample.
-    pub(crate) fn contradiction(&self, seen: &Interval) -> f64 {
-        self.filters
-            .iter()
-            .zip(&self.log_weights)
-            .filter(|(_, weight)| **weight > LOG_WEIGHT_MIN / 2.0)
-            .map(|(filter, _)| filter.contradiction(seen))
+    pub(crate) fn contradiction(&self, seen: &Seen) -> f64 {
+        (0..FILTERS)
+            .filter(|index| self.log_weights[*index] > LOG_WEIGHT_MIN / 2.0)
+            .map(|index| self.filters[index].contradiction(seen.to(index)))
             .fold(f64::INFINITY, f64::min)
     }
 
     /// Learns from a sample; returns the log likelihood of it under the mixture.
-    pub(crate) fn update(&mut self, seen: &Interval) -> f64 {
-        let before = self.weights();
+    pub(crate) fn update(&mut self, seen: &Seen) -> f64 {
         let mut likelihood = 0.0;
         for (index, filter) in self.filters.iter_mut().enumerate() {
-            let log_likelihood = filter.update(seen);
-            likelihood += before[index] * log_likelihood.exp();
+            let log_likelihood = filter.update(seen.to(index));
+            likelihood += self.weights[index] * log_likelihood.exp();
             self.log_weights[index] = FORGETTING * self.log_weights[index] + log_likelihood;
         }
         let best = self.log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for weight in &mut self.log_weights {
             *weight = (*weight - best).max(LOG_WEIGHT_MIN);
         }
+        let plain = self.log_weights.map(f64::exp);
+        let sum: f64 = plain.iter().sum();
+        self.weights = plain.map(|weight| weight / sum);
         likelihood.max(f64::MIN_POSITIVE).ln()
     }
 
     /// The mixture's mean and covariance as one belief; its `wander` is the weighted mean.
     pub(crate) fn belief(&self) -> Filter {
-        let weights = self.weights();
+        let weights = &self.weights;
         let mean = |value: fn(&Filter) -> f64| -> f64 {
-            self.filters.iter().zip(&weights).map(|(filter, weight)| weight * value(filter)).sum()
+            self.filters.iter().zip(weights).map(|(filter, weight)| weight * value(filter)).sum()
         };
         let offset_s = mean(|f| f.offset_s);
         let frequency = mean(|f| f.frequency);
@@ -71,7 +115,7 @@ impl Bank {
             var_frequency: 0.0,
             wander: mean(|f| f.wander),
         };
-        for (filter, weight) in self.filters.iter().zip(&weights) {
+        for (filter, weight) in self.filters.iter().zip(weights) {
             let (dx, df) = (filter.offset_s - offset_s, filter.frequency - frequency);
             belief.var_offset += weight * (filter.var_offset + dx * dx);
             belief.covariance += weight * (filter.covariance + dx * df);
@@ -95,11 +139,5 @@ impl Bank {
             filter.var_frequency = filter.var_frequency.max(sd * sd);
             filter.covariance = 0.0;
         }
-    }
-
-    fn weights(&self) -> [f64; WANDERS.len()] {
-        let plain = self.log_weights.map(f64::exp);
-        let sum: f64 = plain.iter().sum();
-        plain.map(|weight| weight / sum)
     }
 }

@@ -2,6 +2,9 @@
 
 use super::normal;
 
+/// ln √(2π).
+const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_7;
+
 /// Belief about one reference at one instant: x = offset in s, f = frequency in s/s, with their covariance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Filter {
@@ -56,17 +59,25 @@ impl Filter {
         let variance = self.var_offset + seen.noise_s * seen.noise_s;
         let sd = variance.sqrt();
         let innovation = seen.offset_s - self.offset_s;
+        if seen.half_width_s <= 0.0 {
+            let deviations = innovation / sd;
+            self.learn(variance, innovation, variance);
+            return -0.5 * deviations * deviations - sd.ln() - LN_SQRT_TAU;
+        }
         let cut =
             normal::truncate((innovation - seen.half_width_s) / sd, (innovation + seen.half_width_s) / sd);
+        self.learn(variance, cut.mean * sd, variance * (1.0 - cut.variance));
+        cut.log_probability - (2.0 * seen.half_width_s.max(1e-10)).ln()
+    }
+
+    /// A look of this variance moved its own mean by `shift` and shrank its variance by `shrink`: what that means for both states.
+    fn learn(&mut self, variance: f64, shift: f64, shrink: f64) {
         let (gain_x, gain_f) = (self.var_offset / variance, self.covariance / variance);
-        let shift = cut.mean * sd;
-        let shrink = variance * (1.0 - cut.variance);
         self.offset_s += gain_x * shift;
         self.frequency += gain_f * shift;
         self.var_offset = (self.var_offset - gain_x * gain_x * shrink).max(f64::MIN_POSITIVE);
         self.covariance -= gain_x * gain_f * shrink;
         self.var_frequency = (self.var_frequency - gain_f * gain_f * shrink).max(f64::MIN_POSITIVE);
-        cut.log_probability - (2.0 * seen.half_width_s.max(1e-10)).ln()
     }
 
     /// Whether numbers and variances are what they must be.

@@ -3,6 +3,9 @@
 //! With excess e = delay − floor the truth lies within ±e/2 of the measured offset, whatever the law of the jitter, because each
 //! direction takes at least its floor. The smallest of n delays lies above the true floor by about m·√(2/n), m being the mean excess of
 //! one direction; with less than that the intervals contradict each other and pass for wander of the oscillator.
+//!
+//! So the floor wants a long memory, and a changed path a short one: minima are kept by blocks, and the old ones are forgotten when the
+//! newest block cannot have come from the same floor.
 
 use std::collections::VecDeque;
 
@@ -13,7 +16,13 @@ use crate::time::Seconds;
 pub(crate) struct DelayFloor {
     /// Round trips in s, the newest last.
     recent: VecDeque<f64>,
-    /// The least of `recent`.
+    /// The same, sorted.
+    sorted: Vec<f64>,
+    /// The least of each full block, the newest last.
+    blocks: VecDeque<f64>,
+    /// The least of the block that fills, and how many delays it holds.
+    filling: Option<(f64, usize)>,
+    /// The least of all blocks.
     least_s: f64,
     /// How far above the true floor `least_s` may be.
     uncertainty_s: f64,
@@ -22,16 +31,30 @@ pub(crate) struct DelayFloor {
 }
 
 impl DelayFloor {
-    /// Delays that are remembered: long enough for a sharp floor, short enough to learn a changed path.
+    /// Delays whose spread tells what the path's jitter is like now.
     const RECENT_MAX: usize = 256;
+    /// Delays of one block: enough to tell a changed path from a congested minute.
+    const BLOCK: usize = 64;
+    /// Blocks that are remembered: a day and a half of looks every minute.
+    const BLOCKS_MAX: usize = 32;
+    /// A block whose least lies this many mean excesses above the floor has another: by the law above the odds are 10⁻⁷.
+    const OTHER_PATH: f64 = 0.75;
 
     /// Takes one more delay in.
     pub(crate) fn add(&mut self, delay: Seconds) {
-        if self.recent.len() == Self::RECENT_MAX {
-            self.recent.pop_front();
+        let delay_s = delay.0.max(0.0);
+        self.remember(delay_s);
+        // Far below all that was seen: another path, whose floor this delay alone says little about.
+        if !self.recent.is_empty() && delay_s < self.least_s - 4.0 * self.uncertainty_s {
+            self.blocks.clear();
+            self.filling = None;
         }
-        self.recent.push_back(delay.0.max(0.0));
+        let (least, held) = self.filling.unwrap_or((f64::INFINITY, 0));
+        self.filling = Some((least.min(delay_s), held + 1));
         self.measure();
+        if held + 1 == Self::BLOCK {
+            self.close_block();
+        }
     }
 
     /// The least delay seen lately.
@@ -46,7 +69,7 @@ impl DelayFloor {
 
     /// Standard deviation of what no delay shows: stamps, and a floor whose two directions breathe by a part of themselves.
     pub(crate) fn noise(&self) -> Seconds {
-        const STAMPS_S: f64 = 100e-9;
+        const STAMPS_S: f64 = 10e-9;
         const BREATH: f64 = 0.02;
         const BREATH_MAX_S: f64 = 10e-6;
         Seconds(STAMPS_S + (self.least_s * BREATH).min(BREATH_MAX_S))
@@ -62,22 +85,42 @@ impl DelayFloor {
         *self = Self::default();
     }
 
+    fn remember(&mut self, delay_s: f64) {
+        if self.recent.len() == Self::RECENT_MAX {
+            if let Some(oldest) = self.recent.pop_front() {
+                let at = self.sorted.partition_point(|held| *held < oldest);
+                self.sorted.remove(at);
+            }
+        }
+        self.recent.push_back(delay_s);
+        let at = self.sorted.partition_point(|held| *held < delay_s);
+        self.sorted.insert(at, delay_s);
+    }
+
+    fn close_block(&mut self) {
+        let Some((least, _)) = self.filling.take() else { return };
+        if least > self.least_s + Self::OTHER_PATH * self.mean_excess_s {
+            self.blocks.clear();
+        }
+        if self.blocks.len() == Self::BLOCKS_MAX {
+            self.blocks.pop_front();
+        }
+        self.blocks.push_back(least);
+    }
+
     fn measure(&mut self) {
-        let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let Some(&least_s) = sorted.first() else { return };
+        let (filling, held) = self.filling.unwrap_or((f64::INFINITY, 0));
+        self.least_s = self.blocks.iter().copied().fold(filling, f64::min);
         // The lower three quarters: a congested hour must not blur the floor.
-        let kept = (sorted.len() * 3).div_ceil(4);
-        let count = count(kept);
-        let mean_s = sorted[..kept].iter().map(|delay| delay - least_s).sum::<f64>() / count;
-        self.least_s = least_s;
-        self.mean_excess_s = mean_s / 2.0;
+        let kept = (self.sorted.len() * 3).div_ceil(4);
+        let mean_s = self.sorted[..kept].iter().map(|delay| (delay - self.least_s).max(0.0)).sum::<f64>();
+        self.mean_excess_s = mean_s / count(kept) / 2.0;
         // The law of the smallest needs independent delays. A first burst through a sleepy path is all late together, so that few
         // delays prove little, however alike they are: that part fades faster than the law.
-        let rarity = 2.0 / count;
+        let rarity = 2.0 / count(self.blocks.len() * Self::BLOCK + held).max(1.0);
         let by_law_s = self.mean_excess_s * rarity.sqrt();
-        let by_distrust_s = least_s * rarity * rarity.sqrt();
-        self.uncertainty_s = by_law_s.max(by_distrust_s).min(least_s);
+        let by_distrust_s = self.least_s * rarity * rarity.sqrt();
+        self.uncertainty_s = by_law_s.max(by_distrust_s).min(self.least_s);
     }
 }
 
@@ -104,9 +147,11 @@ mod tests {
             floor.add(Seconds(1e-3 + f64::from(n * 37 % 100) * 1e-6));
         }
         assert!(floor.half_width(Seconds(1e-3)).0 < 5e-6);
-        for _ in 0..DelayFloor::RECENT_MAX {
+        for _ in 0..2 * DelayFloor::BLOCK {
             floor.add(Seconds(2e-3));
         }
-        assert!((floor.least().0 - 2e-3).abs() < 1e-12, "a changed path is learnt");
+        assert!((floor.least().0 - 2e-3).abs() < 1e-12, "a longer path is learnt");
+        floor.add(Seconds(1.5e-3));
+        assert!(floor.half_width(Seconds(1.5e-3)).0 > 0.1e-3, "of a shorter path one delay says little");
     }
 }

@@ -9,14 +9,16 @@ mod bank;
 mod filter;
 mod floor;
 mod normal;
+mod scatter;
 mod verdict;
 
 use crate::sample::Sample;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span, WallTime};
 
-use bank::Bank;
+use bank::{Bank, Seen};
 use filter::{Filter, Interval};
 use floor::DelayFloor;
+use scatter::Scatter;
 pub use verdict::Verdict;
 
 /// Standard deviation of a counter's rate before anything is known: kernels mis-measure by hundreds, seldom thousands of ppm.
@@ -59,7 +61,8 @@ struct Track {
     at: RawTime,
     bank: Bank,
     /// Samples that contradict the belief, the oldest first.
-    aside: Vec<(RawTime, Interval)>,
+    aside: Vec<(RawTime, Seen)>,
+    scatter: Scatter,
     last: Sample,
 }
 
@@ -85,9 +88,11 @@ impl Estimator {
             self.track = Some(Track::start(sample, half_width_s, self.prior));
             return Verdict::Usual;
         };
-        let seen =
+        let interval =
             Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: self.floor.noise().0 };
         track.last = *sample;
+        track.scatter.add(Seconds::from(sample.raw - track.anchor.raw).0, interval.offset_s, half_width_s);
+        let seen = Seen::new(interval, &track.scatter);
         track.take(sample.raw, &seen)
     }
 
@@ -172,6 +177,7 @@ impl Track {
             at: sample.raw,
             bank: Bank::new(belief),
             aside: Vec::new(),
+            scatter: Scatter::default(),
             last: *sample,
         }
     }
@@ -182,16 +188,17 @@ impl Track {
         Seconds::from(coarse).0 + sample.offset.0
     }
 
-    fn take(&mut self, raw: RawTime, seen: &Interval) -> Verdict {
+    fn take(&mut self, raw: RawTime, seen: &Seen) -> Verdict {
         let predicted = self.bank.predicted(Seconds::from(raw - self.at).0);
         if predicted.contradiction(seen) > CONTRADICTION_MAX {
-            self.aside.push((raw, *seen));
+            self.aside.push((raw, seen.clone()));
             let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside) else {
                 return Verdict::Doubtful;
             };
             self.bank = bank;
             self.at = raw;
             self.aside.clear();
+            self.scatter.jumped();
             return verdict;
         }
         let was_in_doubt = !self.aside.is_empty();

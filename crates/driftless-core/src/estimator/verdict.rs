@@ -2,8 +2,7 @@
 
 use crate::time::{Frequency, RawTime, Seconds};
 
-use super::bank::Bank;
-use super::filter::Interval;
+use super::bank::{Bank, Seen};
 
 /// What a sample turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,17 +36,17 @@ const JUMP_MIN_S: f64 = 5e-3;
 const RATE_ADVANTAGE: f64 = 3.0;
 
 /// The new belief at the last sample kept aside, once there are enough of them.
-pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Interval)]) -> Option<(Bank, Verdict)> {
+pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Option<(Bank, Verdict)> {
     let (first, last) = (aside.first()?, aside.last()?);
     let elapsed_s = Seconds::from(first.0 - at).0.max(1e-3);
     let before = old.predicted(elapsed_s).belief();
-    let innovation_s = first.1.offset_s - before.offset_s;
+    let innovation_s = first.1.interval.offset_s - before.offset_s;
     let is_obvious = innovation_s.abs() > RATE_MAX * elapsed_s;
     if aside.len() < if is_obvious { OBVIOUS_SAMPLES } else { SETTLING_SAMPLES } {
         return None;
     }
     let mut jumped = old.predicted(elapsed_s);
-    jumped.jump(innovation_s, first.1.half_width_s.max(1e-9));
+    jumped.jump(innovation_s, first.1.spread());
     let mut changed = jumped.clone();
     changed.doubt_frequency(NEW_RATE_SD);
     let jump_likelihood = follow(&mut jumped, aside);
@@ -64,7 +63,7 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Interval)]) -> 
 }
 
 /// Lets `bank`, which holds the belief at the first sample, learn from the others; returns their log likelihood.
-fn follow(bank: &mut Bank, aside: &[(RawTime, Interval)]) -> f64 {
+fn follow(bank: &mut Bank, aside: &[(RawTime, Seen)]) -> f64 {
     let mut log_likelihood = 0.0;
     for pair in aside.windows(2) {
         let [(earlier, _), (later, seen)] = pair else { continue };
