@@ -32,6 +32,8 @@ pub enum StepReason {
     Behind,
     /// Somebody ordered it.
     Order,
+    /// The policy sets the clock at intervals.
+    Interval,
 }
 
 /// Why a reply was not used.
@@ -166,12 +168,22 @@ pub enum Event {
         /// Why.
         error: ClockError,
     },
-    /// Somebody else changed tick, frequency or time.
+    /// Somebody else changed tick or frequency.
     OtherWriter {
         /// What we had set.
         expected: Rate,
         /// What was found.
         found: Rate,
+    },
+    /// Somebody else moved the clock, or the kernel did when the guest woke from a sleep that it knew of.
+    OtherStepped {
+        /// Positive is forwards.
+        by: Span,
+    },
+    /// The kernel inserted or deleted the announced leap second.
+    Leapt {
+        /// −1 s inserted, +1 s deleted.
+        by: Span,
     },
     /// The state changed.
     StateChanged {
@@ -199,7 +211,8 @@ impl Event {
             | Self::SendFailed { .. }
             | Self::Rejected { .. }
             | Self::LookFailed { .. }
-            | Self::OtherWriter { .. } => Severity::Warning,
+            | Self::OtherWriter { .. }
+            | Self::OtherStepped { .. } => Severity::Warning,
             Self::Sampled { .. } | Self::RateSet { .. } | Self::Resolved { .. } => Severity::Debug,
             _ => Severity::Notice,
         }

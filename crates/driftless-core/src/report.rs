@@ -31,7 +31,7 @@ pub struct SourceReport {
     pub name: String,
     /// The address in use.
     pub address: Option<String>,
-    /// `selected`, or why not: `unreachable`, `unresolved`, `falseticker`, `unsynchronised`, `candidate`, `offline`, `refused`.
+    /// `selected`, `combined`, or why not: `unreachable`, `unresolved`, `falseticker`, `unsynchronised`, `candidate`, `offline`, `refused`.
     pub state: String,
     /// The last eight polls, one bit each, the newest lowest.
     pub reach: u8,

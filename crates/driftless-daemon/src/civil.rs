@@ -1,30 +1,17 @@
 //! Instants as people write them: RFC 3339 in UTC.
 
+use driftless_core::time::civil::{SECONDS_PER_DAY, date};
 use driftless_core::time::{NANOS_PER_SECOND, WallTime};
 
-/// `2026-11-24T15:04:05.123456Z`. Days are turned into dates by the algorithm of Hinnant's "chrono-compatible low-level date algorithms".
+/// `2026-11-24T15:04:05.123456Z`.
 #[must_use]
 pub fn rfc3339(time: WallTime) -> String {
     let seconds = time.as_nanos().div_euclid(NANOS_PER_SECOND);
     let micros = time.as_nanos().rem_euclid(NANOS_PER_SECOND) / 1_000;
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
     let (year, month, day) = date(days);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-}
-
-/// Year, month and day of the `days`th day after 1970-01-01.
-const fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 #[cfg(test)]

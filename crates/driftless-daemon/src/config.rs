@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use driftless_core::engine::StepPolicy;
+use driftless_core::engine::{Leave, Method, OtherWriter, Policy, StepPolicy};
 use driftless_core::source::SourceConfig;
 use serde::Deserialize;
 
@@ -23,21 +23,16 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/driftless";
 #[serde(deny_unknown_fields)]
 struct File {
     sources: Option<Vec<String>>,
-    step: Option<Step>,
+    policy: Option<Policy>,
+    step: Option<StepPolicy>,
+    other_writer: Option<OtherWriter>,
+    leave: Option<Leave>,
+    method: Option<Method>,
     observe: Option<bool>,
     plain_io: Option<bool>,
     control: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     verbose: Option<bool>,
-}
-
-/// Step policies by their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Step {
-    Auto,
-    ForwardOnly,
-    Never,
 }
 
 /// What the command line says, above the file.
@@ -47,6 +42,8 @@ pub struct Flags {
     pub file: Option<PathBuf>,
     /// `--source`, each.
     pub sources: Vec<String>,
+    /// `--step`.
+    pub step: Option<StepPolicy>,
     /// `--observe`.
     pub observe: bool,
     /// `--plain-io`.
@@ -88,8 +85,16 @@ pub struct Setting<T> {
 pub struct Config {
     /// SPECs of the sources.
     pub sources: Setting<Vec<String>>,
+    /// Whom to believe where sources of different kinds disagree.
+    pub policy: Setting<Policy>,
     /// When the clock may be stepped.
     pub step: Setting<StepPolicy>,
+    /// What to do about others who steer.
+    pub other_writer: Setting<OtherWriter>,
+    /// What to leave behind at the end.
+    pub leave: Setting<Leave>,
+    /// How offset and frequency are estimated.
+    pub method: Setting<Method>,
     /// Set nothing.
     pub observe: Setting<bool>,
     /// Only the plainest system calls.
@@ -142,17 +147,16 @@ impl Config {
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
             None => File::default(),
         };
-        let step = file.step.map(|step| match step {
-            Step::Auto => StepPolicy::Auto,
-            Step::ForwardOnly => StepPolicy::ForwardOnly,
-            Step::Never => StepPolicy::Never,
-        });
         let path = |flag: &Option<PathBuf>, file, default: &str| {
             choose(None, flag.clone(), file, PathBuf::from(default))
         };
         Ok(Self {
             sources: sources(&flags.sources, file.sources)?,
-            step: choose(None, None, step, StepPolicy::Auto),
+            policy: choose(None, None, file.policy, Policy::Host),
+            step: choose(None, flags.step, file.step, StepPolicy::Auto),
+            other_writer: choose(None, None, file.other_writer, OtherWriter::TakeOver),
+            leave: choose(None, None, file.leave, Leave::Learnt),
+            method: choose(None, None, file.method, Method::Interval),
             observe: choose(environment("DRIFTLESS_OBSERVE"), flag(flags.observe), file.observe, false),
             plain_io: choose(environment("DRIFTLESS_PLAIN_IO"), flag(flags.plain_io), file.plain_io, false),
             control: path(&flags.control, file.control, DEFAULT_CONTROL),
@@ -180,12 +184,11 @@ impl Config {
         let quoted = |text: &str| format!("{text:?}");
         let sources: Vec<String> = self.sources.value.iter().map(|spec| quoted(spec)).collect();
         line("sources", format!("[{}]", sources.join(", ")), self.sources.origin);
-        let step = match self.step.value {
-            StepPolicy::Auto => "auto",
-            StepPolicy::ForwardOnly => "forward-only",
-            StepPolicy::Never => "never",
-        };
-        line("step", quoted(step), self.step.origin);
+        line("policy", named(&self.policy.value), self.policy.origin);
+        line("step", quoted(&self.step.value.to_string()), self.step.origin);
+        line("other_writer", named(&self.other_writer.value), self.other_writer.origin);
+        line("leave", named(&self.leave.value), self.leave.origin);
+        line("method", named(&self.method.value), self.method.origin);
         line("observe", self.observe.value.to_string(), self.observe.origin);
         line("plain_io", self.plain_io.value.to_string(), self.plain_io.origin);
         line("control", quoted(&self.control.value.to_string_lossy()), self.control.origin);
@@ -205,6 +208,11 @@ impl std::fmt::Display for Origin {
             Self::Found => "found: the default gateway",
         })
     }
+}
+
+/// A choice by its name in the file.
+fn named(choice: &impl serde::Serialize) -> String {
+    serde_json::to_string(choice).unwrap_or_default()
 }
 
 fn flag(is_set: bool) -> Option<bool> {

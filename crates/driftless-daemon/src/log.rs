@@ -121,6 +121,10 @@ fn clock_text(event: &Event) -> String {
             "somebody else steers this clock, too: tick {} and {} were set, tick {} and {} found",
             expected.tick, expected.frequency, found.tick, found.frequency
         ),
+        Event::OtherStepped { by } => {
+            format!("the clock was moved by {by}, not by us; looking at the sources before anything else")
+        }
+        Event::Leapt { by } => format!("the kernel carried out the leap second: {by}"),
         Event::StateChanged { state } => format!("state: {state:?}").to_lowercase(),
         Event::LeapChanged { leap } => format!("leap second: {leap:?}").to_lowercase(),
         other => format!("{other:?}"),

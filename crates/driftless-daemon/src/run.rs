@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
-use driftless_core::engine::{self, Engine, Input, Output};
+use driftless_core::engine::{self, Engine, Input, Leave, Order, Output};
 use driftless_core::source::{LookError, Peer, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
@@ -88,8 +88,8 @@ pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
             daemon.reload(flags)?;
         }
     }
-    log::info!("ending; the kernel keeps the learnt frequency");
     daemon.save();
+    daemon.leave();
     Ok(())
 }
 
@@ -295,6 +295,25 @@ impl Daemon {
         Ok(())
     }
 
+    /// Leaves the clock as the configuration says.
+    fn leave(&mut self) {
+        let now = self.clock.now();
+        self.engine.handle(now, Input::Order(Order::Leave));
+        while let Some(output) = self.engine.poll_output() {
+            if let Output::Clock(command) = output {
+                self.command(command);
+            }
+        }
+        let left = match self.config.leave.value {
+            Leave::Learnt => "the learnt frequency",
+            Leave::Restore => "the rate that was found",
+        };
+        log::info!(
+            "ending; the kernel keeps {}",
+            if self.config.observe.value { "what it has" } else { left }
+        );
+    }
+
     fn save(&mut self) {
         let now = self.clock.now();
         let Some(learnt) = self.engine.learnt_frequency(now) else { return };
@@ -315,7 +334,11 @@ fn start_engine(config: &Config, clock: &mut dyn Clock) -> Result<Engine, RunErr
     });
     let settings = engine::Config {
         sources: config.source_configs()?,
+        policy: config.policy.value,
         step: config.step.value,
+        other_writer: config.other_writer.value,
+        leave: config.leave.value,
+        method: config.method.value,
         observe: config.observe.value,
         prior,
     };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use driftless_core::engine::StepPolicy;
 use driftless_daemon::config::{Config, Flags};
 use driftless_daemon::run::RunError;
 use driftless_daemon::{log, run as daemon};
@@ -14,6 +15,7 @@ use crate::Outcome;
 Examples:
   driftless run                                     ask the default gateway
   driftless run --source ntp:10.0.2.2:11123         ask this server
+  driftless run --step 'always 30 forward-only'     set it every 30 s, forwards only, and leave its rate alone
   driftless run --observe --source ntp:192.0.2.1    set nothing, only watch
 
 A source is ntp:HOST[:PORT][?minpoll=N&maxpoll=N]; polls are log2 of seconds, -2 to 17.
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// Whom to ask; may be given several times
     #[arg(long, value_name = "SPEC")]
     source: Vec<String>,
+    /// When the clock may be stepped: auto, forward-only, never, "always SECONDS" or "always SECONDS forward-only" [default: auto]
+    #[arg(long, value_name = "POLICY")]
+    step: Option<StepPolicy>,
     /// Where the learnt frequency is kept [default: /var/lib/driftless]
     #[arg(long, value_name = "D")]
     state_dir: Option<PathBuf>,
@@ -46,6 +51,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let flags = Flags {
         file: args.config,
         sources: args.source,
+        step: args.step,
         observe: args.observe,
         plain_io: args.plain_io,
         control: args.control,

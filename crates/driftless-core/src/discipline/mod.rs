@@ -47,8 +47,13 @@ const SLEW_MAX_ACQUIRING: Frequency = Frequency(0.05);
 const SLEW_MAX_STEADY: Frequency = Frequency(1e-3);
 /// An offset that is not worth a rate of its own, s.
 const NEGLIGIBLE_S: f64 = 1e-9;
-/// Longest time in which an offset is slewed away: with polls of 16 s a clock that waited so long would be wrong for a minute.
+/// Longest time in which an offset is slewed away that is more than the estimate's own noise: with polls of 16 s a clock that
+/// waited so long would be wrong for a minute.
 const SLEW_TIME_MAX: Span = Span::from_secs(4);
+/// An offset within this many deviations is noise of the estimate.
+const NOISE_DEVIATIONS: f64 = 10.0;
+/// Poll intervals over which noise is slewed away: RMS offset as good as with an eighth of one, the rate four times as calm.
+const NOISE_POLLS: i64 = 2;
 /// Shortest time in which an offset is slewed away.
 const SLEW_TIME_MIN: Span = Span::from_millis(250);
 
@@ -71,7 +76,7 @@ pub fn correct(
         None => (None, None),
     };
     let left = if step.is_some() { Seconds::ZERO } else { estimate.offset };
-    let (slew, slew_ends) = slew(now, left, phase, horizon);
+    let (slew, slew_ends) = slew(now, left, estimate.offset_error, phase, horizon);
     let rate = split(estimate.frequency + slew, current);
     Correction { step, withheld, rate, slew_ends }
 }
@@ -93,17 +98,30 @@ fn is_allowed(by: Span, policy: StepPolicy) -> bool {
     match policy {
         StepPolicy::Auto => true,
         StepPolicy::ForwardOnly => by > Span::ZERO,
-        StepPolicy::Never => false,
+        // Set at intervals by the engine, never in between.
+        StepPolicy::Never | StepPolicy::Always { .. } => false,
     }
 }
 
-fn slew(now: Now, offset: Seconds, phase: Phase, horizon: Span) -> (Frequency, Option<RawTime>) {
+fn slew(
+    now: Now,
+    offset: Seconds,
+    error: Seconds,
+    phase: Phase,
+    horizon: Span,
+) -> (Frequency, Option<RawTime>) {
     if offset.abs().0 < NEGLIGIBLE_S {
         return (Frequency::ZERO, None);
     }
     let is_steady = phase == Phase::Steady;
     let limit = if is_steady { SLEW_MAX_STEADY } else { SLEW_MAX_ACQUIRING };
-    let time = if is_steady { horizon.clamp(SLEW_TIME_MIN, SLEW_TIME_MAX) } else { SLEW_TIME_MIN };
+    let time = if !is_steady {
+        SLEW_TIME_MIN
+    } else if offset.abs() > error * NOISE_DEVIATIONS {
+        horizon.clamp(SLEW_TIME_MIN, SLEW_TIME_MAX)
+    } else {
+        Span::from_nanos(horizon.as_nanos().saturating_mul(NOISE_POLLS))
+    };
     let slew = Frequency(offset.0 / Seconds::from(time).0).clamp_to(limit);
     let lasts = Seconds(offset.0 / slew.0).to_span();
     (slew, Some(now.raw + lasts))
@@ -119,6 +137,7 @@ mod tests {
             offset: Seconds(offset),
             offset_error: Seconds(1e-5),
             bound: Seconds(1e-3),
+            root_distance: Seconds(1e-4),
             frequency: Frequency::from_ppm(-676.0),
             frequency_error: Frequency::from_ppm(1.0),
         };

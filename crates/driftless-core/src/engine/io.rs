@@ -7,17 +7,7 @@ use crate::event::Event;
 use crate::source::{LookError, Peer, Reading, SourceConfig, SourceId};
 use crate::time::{Frequency, Now, WallTime};
 
-/// When the clock may be stepped (design 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StepPolicy {
-    /// At start and after an interruption either way, above 1 s forwards; otherwise slewed.
-    #[default]
-    Auto,
-    /// As `Auto`, but never backwards: a clock that is ahead is slowed down.
-    ForwardOnly,
-    /// Never: always slewed.
-    Never,
-}
+use super::{Leave, Method, OtherWriter, Policy, StepPolicy};
 
 /// A frequency remembered from an earlier run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,8 +23,16 @@ pub struct FrequencyPrior {
 pub struct Config {
     /// Whom to ask; a source's [`SourceId`] is its place in this list.
     pub sources: Vec<SourceConfig>,
+    /// Whom to believe.
+    pub policy: Policy,
     /// When stepping is allowed.
     pub step: StepPolicy,
+    /// What to do about others who steer.
+    pub other_writer: OtherWriter,
+    /// What to leave behind.
+    pub leave: Leave,
+    /// How offset and frequency are estimated.
+    pub method: Method,
     /// Estimate and report, set nothing: no [`Output::Clock`] other than [`ClockCommand::Read`] is ever given.
     pub observe: bool,
     /// A frequency from an earlier run under the same clock source.
@@ -110,6 +108,8 @@ pub enum Order {
     Offline,
     /// Ask again.
     Online,
+    /// The driver ends: the clock is left as [`Leave`] says. Nothing is steered after it.
+    Leave,
 }
 
 /// What is to be done, in this order.

@@ -6,24 +6,28 @@
 //! The way of one sample: [`Input::Datagram`] → [`Association::receive`] → [`Estimator::add`] → [`select`] → a look at the
 //! clock ([`ClockCommand::Read`]) → [`crate::discipline::correct`] → [`Output::Clock`].
 
+mod choosing;
 mod io;
+mod policy;
 mod reporting;
 mod steering;
+mod wallwatch;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output, StepPolicy};
+pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output};
+pub use policy::{Leave, Method, OtherWriter, Policy, StepPolicy, StepPolicyError};
 
-use crate::clock::{ClockCommand, Leap};
-use crate::estimator::{Estimator, Verdict};
+use crate::clock::ClockCommand;
+use crate::estimator::Estimator;
 use crate::event::{Event, Rejection};
 use crate::sample::Sample;
-use crate::selection::{Candidate, select};
 use crate::source::{
     Action, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
 };
 use crate::time::{Now, RawTime, Seconds, WallTime};
+use choosing::Jumps;
 use steering::Steering;
 
 /// Everything that decides, behind three verbs.
@@ -31,7 +35,15 @@ pub struct Engine {
     config: Config,
     entropy: Box<dyn Entropy>,
     sources: Vec<Source>,
+    /// The nearest of those who are followed.
     followed: Option<SourceId>,
+    /// All who are followed: they answer and agree.
+    agreeing: Vec<SourceId>,
+    jumps: Jumps,
+    /// Since when something does not fit: nothing is steered before a look at a source after this.
+    suspected: Option<RawTime>,
+    /// When this engine was made.
+    started: RawTime,
     steering: Steering,
     outputs: VecDeque<Output>,
     last_update: Option<WallTime>,
@@ -77,6 +89,10 @@ impl Engine {
             entropy,
             sources,
             followed: None,
+            agreeing: Vec::new(),
+            jumps: Jumps::default(),
+            suspected: None,
+            started: now.raw,
             outputs: VecDeque::from([Output::Clock(first)]),
             last_update: None,
         };
@@ -86,6 +102,7 @@ impl Engine {
 
     /// Something happened, or the deadline came ([`Input::Wake`]).
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.watch_wall(now);
         match input {
             Input::Wake => {}
             Input::Resolved { source, addresses } => self.resolved(now, source, addresses),
@@ -224,13 +241,6 @@ impl Engine {
         }
     }
 
-    /// Another source's idea of the time of a reading, if one is followed.
-    fn truth_beside(&self, id: SourceId, result: &Result<Reading, LookError>) -> Option<WallTime> {
-        let at = result.as_ref().ok()?.at;
-        let followed = self.followed_source().filter(|_| self.followed != Some(id))?;
-        Some(at.wall + followed.estimator.estimate(at)?.offset.to_span())
-    }
-
     fn sampled(&mut self, now: Now, id: SourceId, sample: &Sample) {
         let Some(source) = self.source_mut(id) else { return };
         let verdict = source.estimator.add(sample);
@@ -241,55 +251,12 @@ impl Engine {
             self.emit(Event::Reachable { source: id });
         }
         self.emit(Event::Sampled { source: id, offset: sample.offset, delay: sample.delay });
-        self.judged(id, verdict);
+        self.judged(now, id, verdict);
         self.choose(now);
-        if self.followed == Some(id) {
+        self.believe_again(id, sample.raw);
+        if self.agreeing.contains(&id) {
             self.last_update = Some(now.wall);
             self.outputs.push_back(Output::Clock(ClockCommand::Read));
-        }
-    }
-
-    fn judged(&mut self, id: SourceId, verdict: Verdict) {
-        match verdict {
-            Verdict::Jumped(by) => {
-                if self.followed == Some(id) {
-                    self.steering.interrupted(by);
-                }
-                self.emit(Event::Jumped { source: id, by });
-            }
-            Verdict::RateChanged(by) => {
-                if self.followed == Some(id) {
-                    self.steering.rate_changed();
-                }
-                self.emit(Event::RateChanged { source: id, by });
-            }
-            Verdict::Usual | Verdict::Ignored | Verdict::Doubtful | Verdict::Outlier => {}
-        }
-    }
-
-    /// Selection over all sources that answer.
-    fn choose(&mut self, now: Now) {
-        let candidates: Vec<Candidate<SourceId>> = self
-            .ids()
-            .zip(&self.sources)
-            .filter(|(_, source)| source.inquiry.seen().reach != 0)
-            .filter_map(|(id, source)| {
-                let estimate = source.estimator.estimate(now)?;
-                Some(Candidate { id, offset: estimate.offset, bound: estimate.bound })
-            })
-            .collect();
-        let selection = select(&candidates, self.followed);
-        for id in self.ids() {
-            let is_false = selection.falsetickers.contains(&id);
-            let Some(source) = self.source_mut(id) else { continue };
-            let was_false = core::mem::replace(&mut source.is_falseticker, is_false);
-            if is_false && !was_false {
-                self.emit(Event::Falseticker { source: id });
-            }
-        }
-        if selection.chosen != self.followed {
-            self.followed = selection.chosen;
-            self.emit(Event::Selected { source: self.followed });
         }
     }
 
@@ -304,6 +271,7 @@ impl Engine {
                     source.inquiry.schedule_mut().burst(now.raw, ORDERED_BURST);
                 }
             }
+            Order::Leave => self.leave(now),
             Order::Offline | Order::Online => {
                 for source in &mut self.sources {
                     source.inquiry.set_offline(now, order == Order::Offline);
@@ -311,26 +279,35 @@ impl Engine {
             }
         }
     }
-
-    /// The leap second as the followed source announces it.
-    fn leap(&self) -> Leap {
-        self.followed_source().map_or(Leap::Unknown, |source| source.inquiry.seen().leap)
-    }
-
-    fn followed_source(&self) -> Option<&Source> {
-        self.sources.get(usize::from(self.followed?.0))
-    }
 }
 
 impl Source {
+    /// Whether it answered one of the last eight looks.
+    const fn is_live(&self) -> bool {
+        self.inquiry.seen().reach != 0
+    }
+
+    /// Samples before the clock is first set. One look at a device is the best of several already.
+    const fn samples_before_start(&self) -> u64 {
+        match self.inquiry {
+            Inquiry::Device(_) => 1,
+            Inquiry::Ntp(_) => 3,
+        }
+    }
+
+    /// Looks several times in quick order.
+    fn look_closely(&mut self, now: Now) {
+        self.inquiry.schedule_mut().burst(now.raw, DOUBT_BURST);
+    }
+
     /// When to look again: as rarely as keeps the predicted error near what one look can tell.
     fn plan(&mut self, now: Now) {
         if self.estimator.is_in_doubt() {
-            self.inquiry.schedule_mut().burst(now.raw, DOUBT_BURST);
+            self.look_closely(now);
             return;
         }
         let floor = match self.inquiry.config().class {
-            SourceClass::Hypervisor => Seconds(1e-6),
+            SourceClass::Hypervisor | SourceClass::Rtc => Seconds(1e-6),
             SourceClass::Host => Seconds(20e-6),
             SourceClass::Network => Seconds(100e-6),
             SourceClass::Public => Seconds(1e-3),

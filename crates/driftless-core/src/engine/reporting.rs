@@ -17,7 +17,7 @@ impl Engine {
     #[must_use]
     pub fn report(&self, now: Now) -> Report {
         let followed = self.followed_source();
-        let estimate = followed.and_then(|source| source.estimator.estimate(now));
+        let estimate = self.estimate(now);
         let last = followed.and_then(|source| source.estimator.last());
         let is_right = !matches!(self.steering.state, State::Unsynchronised | State::Acquiring);
         let upstream = followed.filter(|_| is_right);
@@ -51,7 +51,7 @@ impl Engine {
     /// The frequency worth keeping over a restart, once it is known.
     #[must_use]
     pub fn learnt_frequency(&self, now: Now) -> Option<FrequencyPrior> {
-        let estimate = self.followed_source()?.estimator.estimate(now)?;
+        let estimate = self.estimate(now)?;
         let prior = FrequencyPrior { frequency: estimate.frequency, error: estimate.frequency_error };
         (prior.error < WORTH_KEEPING).then_some(prior)
     }
@@ -88,6 +88,7 @@ impl Engine {
             () if seen.reach == 0 => "unreachable",
             () if source.is_falseticker => "falseticker",
             () if self.followed == Some(id) => "selected",
+            () if self.agreeing.contains(&id) => "combined",
             () => "candidate",
         }
     }

@@ -1,13 +1,14 @@
 //! The engine's hand on the clock: what was asked of it, what it answered, and which state that leaves us in.
 
-use crate::clock::{ClockCommand, ClockError, ClockState, Rate, Status};
-use crate::discipline::{Phase, correct};
+use crate::clock::{ClockCommand, ClockError, ClockState, Leap, Rate, Status};
+use crate::discipline::{Phase, correct, split};
 use crate::estimator::Estimate;
 use crate::event::{Event, StepReason};
 use crate::report::State;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
-use super::{Engine, Output, StepPolicy};
+use super::wallwatch::{Moved, WallWatch, has_leap_day};
+use super::{Engine, Leave, OtherWriter, Output, StepPolicy};
 
 /// What is known about the clock, and how far putting it right has come.
 pub(super) struct Steering {
@@ -17,6 +18,17 @@ pub(super) struct Steering {
     pub(super) rate: Option<Rate>,
     /// TAI − UTC in seconds as the kernel has it; 0 where nobody set it.
     pub(super) tai: i32,
+    /// As it was when we took over.
+    found: Option<Rate>,
+    watch: WallWatch,
+    /// The leap second that the kernel was told of.
+    armed: Leap,
+    /// When the kernel was last told how good its clock is.
+    told_at: Option<RawTime>,
+    /// When the policy `always` sets the clock next.
+    next_setting: Option<RawTime>,
+    /// Nothing more is steered.
+    has_left: bool,
     /// What we set last: a different reading is somebody else's work.
     expected: Option<Rate>,
     /// The command that the next answer belongs to.
@@ -35,8 +47,6 @@ pub(super) struct Steering {
     pub(super) interruptions: u64,
 }
 
-/// Samples before the clock is first set.
-const SAMPLES_BEFORE_START: u64 = 3;
 /// A jump smaller than this is slewed away and called nothing.
 const INTERRUPTION_MIN: Seconds = Seconds(5e-3);
 /// The clock is right when its offset is below this, or three of the estimate's deviations.
@@ -49,16 +59,24 @@ const LOST_OFFSET: Seconds = Seconds(5e-3);
 const HOLDOVER_POLLS: i64 = 5;
 /// How long another writer is remembered.
 const CONTESTED_FOR: Span = Span::from_secs(600);
+/// The kernel adds 500 µs a second to the error that it was told: in a long silence it is told anew.
+const TELL_EVERY: Span = Span::from_secs(64);
 /// Above this the kernel itself calls its clock unsynchronised.
 const BOUND_MAX: Seconds = Seconds(16.0);
 
 impl Steering {
-    pub(super) const fn new(observe: bool, policy: StepPolicy) -> Self {
+    pub(super) fn new(observe: bool, policy: StepPolicy) -> Self {
         Self {
             observe,
             policy,
             rate: None,
             tai: 0,
+            found: None,
+            watch: WallWatch::default(),
+            armed: Leap::None,
+            told_at: None,
+            next_setting: None,
+            has_left: false,
             expected: None,
             asked: None,
             phase: Phase::Start,
@@ -78,7 +96,8 @@ impl Steering {
     }
 
     pub(super) fn deadline(&self) -> Option<RawTime> {
-        self.slew_ends
+        let refresh = self.told_at.map(|at| at + TELL_EVERY);
+        [self.slew_ends, refresh, self.next_setting].into_iter().flatten().min()
     }
 
     /// Wall against raw, minus one.
@@ -95,6 +114,11 @@ impl Steering {
         self.phase_back();
     }
 
+    /// Somebody else moved the clock: it may be moved back, either way.
+    const fn moved_by_others(&mut self) {
+        self.interrupted = true;
+    }
+
     /// The counter runs at another rate: what was slewed gently must be caught up with.
     pub(super) fn rate_changed(&mut self) {
         self.phase_back();
@@ -102,6 +126,16 @@ impl Steering {
 
     pub(super) const fn order_step(&mut self) {
         self.step_ordered = true;
+    }
+
+    /// Whether somebody else steers, as far as the policy makes us stand back.
+    fn stands_back(&self, now: Now, policy: OtherWriter) -> bool {
+        let is_recent = self.contested_at.is_some_and(|at| now.raw - at < CONTESTED_FOR);
+        match policy {
+            OtherWriter::TakeOver => false,
+            OtherWriter::Yield => is_recent,
+            OtherWriter::Hold => self.contested_at.is_some(),
+        }
     }
 
     fn phase_back(&mut self) {
@@ -134,6 +168,7 @@ impl Engine {
             Err(error) => return self.emit(Event::ClockRefused { error }),
         };
         self.steering.tai = state.tai;
+        self.steering.watch.moved_by_us(now);
         match command {
             ClockCommand::Read => {
                 self.compare(now, &state);
@@ -142,6 +177,7 @@ impl Engine {
             }
             ClockCommand::TakeOver => {
                 self.steering.rate = Some(state.rate);
+                self.steering.found = Some(state.rate);
                 self.emit(Event::TookOver { rate: state.rate });
             }
             ClockCommand::SetRate(_) => {
@@ -166,15 +202,12 @@ impl Engine {
 
     /// Puts the clock right by what is known now.
     fn steer(&mut self, now: Now) {
-        let Some((estimate, samples, horizon, in_doubt)) = self.followed_source().and_then(|source| {
-            let estimate = source.estimator.estimate(now)?;
-            let horizon = source.inquiry.schedule().poll().interval();
-            Some((estimate, source.estimator.samples(), horizon, source.estimator.is_in_doubt()))
-        }) else {
-            return;
-        };
-        let is_early = self.steering.phase == Phase::Start && samples < SAMPLES_BEFORE_START;
-        if (is_early && !self.steering.step_ordered) || in_doubt {
+        let Some((estimate, source)) = self.estimate(now).zip(self.followed_source()) else { return };
+        let horizon = source.inquiry.schedule().poll().interval();
+        let samples_wanted = source.samples_before_start();
+        let is_early = self.steering.phase == Phase::Start
+            && (source.estimator.samples() < samples_wanted || !self.has_quorum(now));
+        if (is_early && !self.steering.step_ordered) || self.is_in_doubt() || self.steering.has_left {
             return;
         }
         if self.steering.observe {
@@ -184,11 +217,68 @@ impl Engine {
         self.steering.advance(&estimate);
         if core::mem::take(&mut self.steering.step_ordered) {
             self.step(estimate.offset.to_span(), StepReason::Order);
-            self.tell_kernel(&estimate);
+            self.tell_kernel(now, &estimate);
             return;
         }
-        self.correct(now, &estimate, horizon);
-        self.tell_kernel(&estimate);
+        if self.steering.stands_back(now, self.config.other_writer) {
+            return;
+        }
+        match self.steering.policy {
+            StepPolicy::Always { every, forward_only } => {
+                self.set_at_intervals(now, &estimate, every, forward_only);
+            }
+            _ => self.correct(now, &estimate, horizon),
+        }
+        self.tell_kernel(now, &estimate);
+    }
+
+    /// The policy `always`: the clock is set, its rate is left alone.
+    fn set_at_intervals(&mut self, now: Now, estimate: &Estimate, every: Span, forward_only: bool) {
+        self.steering.phase = Phase::Steady;
+        if self.steering.next_setting.is_some_and(|next| now.raw < next) {
+            return;
+        }
+        self.steering.next_setting = Some(now.raw + every);
+        let by = estimate.offset.to_span();
+        if by != Span::ZERO && (by > Span::ZERO || !forward_only) {
+            self.step(by, StepReason::Interval);
+        }
+    }
+
+    /// What is left behind at the end: never the rate of a slew that nobody will end.
+    pub(super) fn leave(&mut self, now: Now) {
+        self.steering.has_left = true;
+        self.steering.slew_ends = None;
+        let (Some(current), false) = (self.steering.expected, self.config.observe) else { return };
+        let rate = match self.config.leave {
+            Leave::Restore => self.steering.found,
+            Leave::Learnt => self.estimate(now).map(|estimate| split(estimate.frequency, current)),
+        };
+        if let Some(rate) = rate {
+            self.outputs.push_back(Output::Clock(ClockCommand::SetRate(rate)));
+        }
+    }
+
+    /// Holds the wall clock against the counter.
+    pub(super) fn watch_wall(&mut self, now: Now) {
+        let Some(rate) = self.steering.rate else { return };
+        match self.steering.watch.look(now, rate.total(), self.steering.armed) {
+            None => {}
+            Some(Moved::Leap(by)) => {
+                self.steering.armed = Leap::None;
+                for source in &mut self.sources {
+                    source.estimator.shift(Seconds::from(by));
+                }
+                self.emit(Event::Leapt { by });
+            }
+            Some(Moved::Foreign(by)) => {
+                if !self.config.observe {
+                    self.steering.moved_by_others();
+                    self.emit(Event::OtherStepped { by });
+                }
+                self.distrust(now);
+            }
+        }
     }
 
     fn correct(&mut self, now: Now, estimate: &Estimate, horizon: Span) {
@@ -219,10 +309,17 @@ impl Engine {
         self.emit(Event::Stepped { by, reason });
     }
 
-    fn tell_kernel(&mut self, estimate: &Estimate) {
+    fn tell_kernel(&mut self, now: Now, estimate: &Estimate) {
+        let announced = self.leap();
+        let leap = if has_leap_day(now.wall) { announced } else { Leap::None };
+        if leap != self.steering.armed {
+            self.steering.armed = leap;
+            self.emit(Event::LeapChanged { leap });
+        }
+        self.steering.told_at = Some(now.raw);
         let status = Status {
             synchronised: self.steering.phase == Phase::Steady && estimate.bound < BOUND_MAX,
-            leap: self.leap(),
+            leap,
             max_error: estimate.bound,
             est_error: estimate.offset_error,
             tai: None,
@@ -232,8 +329,11 @@ impl Engine {
 
     /// Ends a slew whose offset is gone, and keeps the state true as time goes by.
     pub(super) fn watch(&mut self, now: Now) {
-        if self.steering.slew_ends.is_some_and(|ends| now.raw >= ends) {
-            self.steering.slew_ends = None;
+        if self.steering.deadline().is_some_and(|due| now.raw >= due) {
+            let steering = &mut self.steering;
+            steering.slew_ends = steering.slew_ends.filter(|ends| now.raw < *ends);
+            steering.told_at = Some(now.raw);
+            steering.next_setting = steering.next_setting.filter(|next| now.raw < *next);
             self.outputs.push_back(Output::Clock(ClockCommand::Read));
         }
         let state = self.current_state(now);
@@ -245,7 +345,7 @@ impl Engine {
 
     fn current_state(&self, now: Now) -> State {
         let Some(source) = self.followed_source() else { return State::Unsynchronised };
-        let (Some(last), Some(estimate)) = (source.estimator.last(), source.estimator.estimate(now)) else {
+        let (Some(last), Some(estimate)) = (source.estimator.last(), self.estimate(now)) else {
             return State::Unsynchronised;
         };
         let contested =
@@ -255,7 +355,7 @@ impl Engine {
         ) + Span::from_secs(2);
         match self.steering.phase {
             _ if estimate.bound > BOUND_MAX => State::Unsynchronised,
-            _ if source.estimator.is_in_doubt() => State::Interrupted,
+            _ if self.is_in_doubt() => State::Interrupted,
             Phase::Start => State::Acquiring,
             _ if now.raw - last.raw > patience => State::Holdover,
             _ if contested => State::Contested,

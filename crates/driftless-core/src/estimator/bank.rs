@@ -124,6 +124,13 @@ impl Bank {
         belief
     }
 
+    /// Moves every belief by `by_s`.
+    pub(crate) fn shift(&mut self, by_s: f64) {
+        for filter in &mut self.filters {
+            filter.offset_s += by_s;
+        }
+    }
+
     /// Moves every belief by `by_s` and opens the offset up to a standard deviation of `sd_s`; the frequency is kept.
     pub(crate) fn jump(&mut self, by_s: f64, sd_s: f64) {
         for filter in &mut self.filters {

@@ -37,6 +37,8 @@ pub struct Estimate {
     pub offset_error: Seconds,
     /// Largest error of `offset` that is credible, asymmetry and the reference's own distance to its root included.
     pub bound: Seconds,
+    /// The part of `bound` that no exchange can show: half of the path's floor, and the reference's own distance to its root.
+    pub root_distance: Seconds,
     /// The rate of the reference against the uncorrected counter: what corrects the counter.
     pub frequency: Frequency,
     /// Standard deviation of `frequency`.
@@ -105,10 +107,12 @@ impl Estimator {
         let offset = Seconds(belief.offset_s - Seconds::from(unseen).0);
         let offset_error = Seconds(belief.var_offset.sqrt());
         let frequency_error = Frequency(belief.var_frequency.sqrt());
+        let root_distance = self.root_distance();
         Some(Estimate {
             offset,
             offset_error,
-            bound: self.root_distance() + offset_error * BOUND_DEVIATIONS,
+            bound: root_distance + offset_error * BOUND_DEVIATIONS,
+            root_distance,
             frequency: Frequency(belief.frequency),
             frequency_error,
         })
@@ -152,6 +156,24 @@ impl Estimator {
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.track.as_ref().is_some_and(|track| !track.aside.is_empty())
+    }
+
+    /// The guest was interrupted while this source was silent: what it said is moved by what others saw.
+    pub fn absorb_jump(&mut self, by: Seconds) {
+        const UNSEEN_SD_S: f64 = 0.1;
+        if let Some(track) = &mut self.track {
+            track.bank.jump(by.0, UNSEEN_SD_S);
+            track.aside.clear();
+            track.scatter.jumped();
+        }
+    }
+
+    /// The reference's own scale moved by `by`, as UTC does at a leap second: nothing is less certain for it.
+    pub fn shift(&mut self, by: Seconds) {
+        if let Some(track) = &mut self.track {
+            track.bank.shift(by.0);
+            track.scatter.jumped();
+        }
     }
 
     /// Forgets the path but keeps the frequency: another address of the same source.

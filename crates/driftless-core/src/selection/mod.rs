@@ -1,6 +1,10 @@
 //! Who agrees, and who is followed: the intersection of bounds (RFC 5905, section 11.2.1; Marzullo).
 
+mod combine;
+
 use crate::time::Seconds;
+
+pub use combine::combine;
 
 /// One source as selection sees it: its truth lies within ±`bound` of `offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,8 +20,10 @@ pub struct Candidate<Id> {
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection<Id> {
-    /// Whom to follow.
+    /// Whom to follow: the tightest of those who agree.
     pub chosen: Option<Id>,
+    /// All who agree, the chosen one among them.
+    pub agreeing: Vec<Id>,
     /// Who contradicts the majority.
     pub falsetickers: Vec<Id>,
 }
@@ -34,11 +40,12 @@ pub fn select<Id: Copy + PartialEq>(candidates: &[Candidate<Id>], followed: Opti
     let (true_ones, false_ones): (Vec<&Candidate<Id>>, Vec<&Candidate<Id>>) =
         candidates.iter().partition(holds);
     let falsetickers = false_ones.iter().map(|c| c.id).collect();
+    let agreeing = true_ones.iter().map(|c| c.id).collect();
     let Some(best) = true_ones.iter().min_by(|a, b| a.bound.0.total_cmp(&b.bound.0)) else {
-        return Selection { chosen: None, falsetickers };
+        return Selection { chosen: None, agreeing, falsetickers };
     };
     let kept = true_ones.iter().find(|c| Some(c.id) == followed && c.bound.0 <= best.bound.0 * LOYALTY);
-    Selection { chosen: Some(kept.unwrap_or(best).id), falsetickers }
+    Selection { chosen: Some(kept.unwrap_or(best).id), agreeing, falsetickers }
 }
 
 /// A point in more than half of the intervals, if there is one: the one in most, the first such lower edge.
@@ -71,7 +78,8 @@ mod tests {
     #[test]
     fn the_liar_of_three_is_left_out() {
         let three = [candidate(0, 0.0, 1e-3), candidate(1, 5.0, 1e-4), candidate(2, 0.5e-3, 2e-3)];
-        assert_eq!(select(&three, None), Selection { chosen: Some(0), falsetickers: vec![1] });
+        let expected = Selection { chosen: Some(0), agreeing: vec![0, 2], falsetickers: vec![1] };
+        assert_eq!(select(&three, None), expected);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct SourceId(pub u16);
 pub enum SourceClass {
     /// The hypervisor's own clock, read directly: a look costs microseconds.
     Hypervisor,
+    /// The emulated real-time clock: always there, known to a second.
+    Rtc,
     /// On the guest's own host, or on loopback: looks are cheap.
     Host,
     /// On the same network.
@@ -103,12 +105,26 @@ pub struct SourceConfig {
 }
 
 impl SourceClass {
+    /// How far down the list of who is believed it stands: 0 is believed first. `nearest_first` is the policy `host`; otherwise only the
+    /// RTC, which knows no more than its second, stands behind the others.
+    #[must_use]
+    pub const fn tier(self, nearest_first: bool) -> u8 {
+        match self {
+            Self::Rtc => 3,
+            _ if !nearest_first => 0,
+            Self::Hypervisor => 0,
+            Self::Host => 1,
+            Self::Network | Self::Public => 2,
+        }
+    }
+
     /// The poll limits where none are configured: design 6.
     #[must_use]
     pub const fn poll_limits(self) -> (PollExponent, PollExponent) {
         match self {
-            Self::Hypervisor => (PollExponent::new(0), PollExponent::new(0)),
-            Self::Host => (PollExponent::new(0), PollExponent::new(4)),
+            Self::Hypervisor | Self::Rtc => (PollExponent::new(0), PollExponent::new(0)),
+            // 4 s: a counter that changes its rate by 600 ppm is 2.4 ms off by the next look (specification T4).
+            Self::Host => (PollExponent::new(0), PollExponent::new(2)),
             Self::Network => (PollExponent::new(4), PollExponent::new(8)),
             Self::Public => (PollExponent::new(6), PollExponent::new(10)),
         }

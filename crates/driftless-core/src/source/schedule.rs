@@ -52,7 +52,7 @@ impl Schedule {
         let in_burst = self.burst_left > 0;
         self.burst_left = self.burst_left.saturating_sub(1);
         let patience = match self.class {
-            SourceClass::Hypervisor => self.burst_interval(),
+            SourceClass::Hypervisor | SourceClass::Rtc => self.burst_interval(),
             _ => BURST_PATIENCE.max(self.burst_interval()),
         };
         self.burst_done = if in_burst { self.burst_done.saturating_add(1) } else { 0 };
@@ -110,7 +110,7 @@ impl Schedule {
         match class {
             SourceClass::Hypervisor => 7,
             SourceClass::Host => 8,
-            SourceClass::Network | SourceClass::Public => 4,
+            SourceClass::Rtc | SourceClass::Network | SourceClass::Public => 4,
         }
     }
 
@@ -119,6 +119,7 @@ impl Schedule {
         match self.class {
             SourceClass::Hypervisor => Span::from_millis(8 << self.burst_done.min(6)),
             SourceClass::Host => Span::from_millis(250),
+            SourceClass::Rtc => Span::from_secs(1),
             SourceClass::Network | SourceClass::Public => Span::from_secs(2),
         }
     }

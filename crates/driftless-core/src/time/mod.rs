@@ -8,6 +8,7 @@
 //! let _ = WallTime::from_nanos(1) - RawTime::from_nanos(1);
 //! ```
 
+pub mod civil;
 mod frequency;
 mod seconds;
 
