@@ -6,6 +6,7 @@
 //! whether time jumped, the rate changed, or it was an outlier (`verdict`).
 
 mod bank;
+pub mod dntpd;
 mod filter;
 mod floor;
 mod normal;
