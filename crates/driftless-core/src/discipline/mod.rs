@@ -47,13 +47,10 @@ const SLEW_MAX_ACQUIRING: Frequency = Frequency(0.05);
 const SLEW_MAX_STEADY: Frequency = Frequency(1e-3);
 /// An offset that is not worth a rate of its own, s.
 const NEGLIGIBLE_S: f64 = 1e-9;
-/// Longest time in which an offset is slewed away that is more than the estimate's own noise: with polls of 16 s a clock that
-/// waited so long would be wrong for a minute.
-const SLEW_TIME_MAX: Span = Span::from_secs(4);
-/// An offset within this many deviations is noise of the estimate.
-const NOISE_DEVIATIONS: f64 = 10.0;
-/// Poll intervals over which noise is slewed away: RMS offset as good as with an eighth of one, the rate four times as calm.
-const NOISE_POLLS: i64 = 2;
+/// An offset within this many deviations is noise of the estimate; what is beyond is slewed away the faster the surer it is.
+const NOISE_DEVIATIONS: f64 = 4.0;
+/// Poll intervals over which noise is slewed away: the RMS offset is hardly worse than with an eighth of one, the rate four times as calm.
+const NOISE_POLLS: f64 = 1.25;
 /// Shortest time in which an offset is slewed away.
 const SLEW_TIME_MIN: Span = Span::from_millis(250);
 
@@ -115,14 +112,14 @@ fn slew(
     }
     let is_steady = phase == Phase::Steady;
     let limit = if is_steady { SLEW_MAX_STEADY } else { SLEW_MAX_ACQUIRING };
-    let time = if !is_steady {
-        SLEW_TIME_MIN
-    } else if offset.abs() > error * NOISE_DEVIATIONS {
-        horizon.clamp(SLEW_TIME_MIN, SLEW_TIME_MAX)
+    let time_s = if is_steady {
+        let significance = (offset.0.abs() / (error.0 * NOISE_DEVIATIONS)).max(1.0);
+        Seconds::from(horizon).0 * NOISE_POLLS / significance
     } else {
-        Span::from_nanos(horizon.as_nanos().saturating_mul(NOISE_POLLS))
+        0.0
     };
-    let slew = Frequency(offset.0 / Seconds::from(time).0).clamp_to(limit);
+    let time_s = time_s.max(Seconds::from(SLEW_TIME_MIN).0);
+    let slew = Frequency(offset.0 / time_s).clamp_to(limit);
     let lasts = Seconds(offset.0 / slew.0).to_span();
     (slew, Some(now.raw + lasts))
 }
@@ -167,8 +164,15 @@ mod tests {
 
     #[test]
     fn a_steady_slew_ends_when_the_offset_is_gone() {
+        // Ten times what is noise: a tenth of five seconds.
         let correction = asked(400e-6, Phase::Steady, false, StepPolicy::Auto);
-        assert!((correction.rate.total().ppm() - (-676.0 + 100.0)).abs() < 0.01);
-        assert_eq!(correction.slew_ends, Some(RawTime::from_nanos(4_000_000_000)));
+        assert!((correction.rate.total().ppm() - (-676.0 + 800.0)).abs() < 0.01, "{correction:?}");
+        assert_eq!(correction.slew_ends, Some(RawTime::from_nanos(500_000_000)));
+    }
+
+    #[test]
+    fn what_may_be_noise_is_slewed_away_gently() {
+        let correction = asked(10e-6, Phase::Steady, false, StepPolicy::Auto);
+        assert!((correction.rate.total().ppm() - (-676.0 + 2.0)).abs() < 0.01, "{correction:?}");
     }
 }

@@ -162,10 +162,12 @@ impl Regressions {
         let level = self.level()?;
         let (frequency, frequency_error) = self.frequency();
         let offset_error = Seconds(level.error_at(now.raw, frequency_error));
+        let root_distance = self.root_distance();
         Some(Estimate {
             offset: Seconds(level.at(now.raw) - self.corrected(now)?),
             offset_error,
-            bound: self.root_distance() + offset_error * BOUND_DEVIATIONS,
+            bound: root_distance + offset_error * BOUND_DEVIATIONS,
+            root_distance,
             frequency,
             frequency_error,
         })
