@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use driftless_core::clock::{ClockCommand, Rate};
-use driftless_core::engine::{Config, StepPolicy};
+use driftless_core::engine::{Config, Method, StepPolicy};
 use driftless_core::report::State;
 use driftless_core::source::{Endpoint, SourceClass, SourceConfig};
 use driftless_core::time::{Frequency, Span};
@@ -90,4 +90,20 @@ fn another_writer_is_named_as_such() {
     guest.apply(ClockCommand::SetRate(Rate { tick: 10_000, frequency: Frequency::ZERO })).unwrap();
     guest.run(20.0);
     assert_eq!(guest.engine.report(guest.now()).state, State::Contested);
+}
+
+#[test]
+fn dntpds_method_keeps_a_clock_within_its_gates() {
+    let (min_poll, max_poll) = SourceClass::Network.poll_limits();
+    let name = String::from("ntp:server");
+    let endpoint = Endpoint::Udp { host: "server".into(), port: 123 };
+    let source = SourceConfig { name, endpoint, class: SourceClass::Network, min_poll, max_poll };
+    let config = Config { sources: vec![source], method: Method::Dntpd, ..Config::default() };
+    let mut guest = Guest::with(66.0, 3.0, config);
+    let seen = guest.run(20_000.0);
+    assert!(worst(&seen, 15_000.0) < 20e-3, "{}", worst(&seen, 15_000.0));
+    assert!(guest.steps.is_empty(), "no step below two minutes: {:?}", guest.steps);
+    let report = guest.engine.report(guest.now());
+    assert!((report.frequency.unwrap() + 66.0).abs() < 2.0, "{report:?}");
+    assert!(guest.requests < 80, "{}", guest.requests);
 }

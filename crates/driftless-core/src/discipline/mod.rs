@@ -3,6 +3,7 @@
 //! Wanted rate = the estimated frequency + a slew that takes the offset away in a given time. Tick and frequency share it ([`split`]), so that
 //! any rate within ±10 % can be had; the tick is moved only when the fine part would leave its range.
 
+mod gated;
 mod split;
 
 use crate::clock::Rate;
@@ -11,6 +12,7 @@ use crate::estimator::Estimate;
 use crate::event::StepReason;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
+pub use gated::{Gated, gated};
 pub use split::split;
 
 /// How far the clock is from right, which decides how hard it is steered.

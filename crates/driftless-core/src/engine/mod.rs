@@ -20,7 +20,7 @@ pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output};
 pub use policy::{Leave, Method, OtherWriter, Policy, StepPolicy, StepPolicyError};
 
 use crate::clock::ClockCommand;
-use crate::estimator::Estimator;
+use crate::estimator::Tracker;
 use crate::event::{Event, Rejection};
 use crate::sample::Sample;
 use crate::source::{
@@ -52,7 +52,7 @@ pub struct Engine {
 /// One source with what is believed of it.
 struct Source {
     inquiry: Inquiry,
-    estimator: Estimator,
+    estimator: Tracker,
     is_falseticker: bool,
     was_reachable: bool,
     /// What was last told of its failing: the same is not told again until it answers.
@@ -76,7 +76,7 @@ impl Engine {
             .iter()
             .map(|source| Source {
                 inquiry: Inquiry::new(source.clone(), now),
-                estimator: Estimator::new(prior),
+                estimator: Tracker::new(config.method, prior),
                 is_falseticker: false,
                 was_reachable: false,
                 told: None,
@@ -163,7 +163,14 @@ impl Engine {
     fn ask(&mut self, now: Now) {
         for id in self.ids() {
             let Some(source) = self.sources.get_mut(usize::from(id.0)) else { continue };
-            match source.inquiry.due(now, self.entropy.as_mut()) {
+            let seen = source.inquiry.seen();
+            let was_missed = seen.sent > 0 && seen.reach & 1 == 0;
+            let due = source.inquiry.due(now, self.entropy.as_mut());
+            if was_missed && due.is_some() {
+                source.estimator.unanswered();
+                source.plan(now);
+            }
+            match due {
                 Some(Action::Resolve) => {
                     if let Endpoint::Udp { host, port } = source.inquiry.config().endpoint.clone() {
                         self.outputs.push_back(Output::Resolve { source: id, host, port });
@@ -302,6 +309,10 @@ impl Source {
 
     /// When to look again: as rarely as keeps the predicted error near what one look can tell.
     fn plan(&mut self, now: Now) {
+        if let Some(interval) = self.estimator.interval() {
+            self.inquiry.schedule_mut().set_interval(interval);
+            return;
+        }
         if self.estimator.is_in_doubt() {
             self.look_closely(now);
             return;

@@ -1,14 +1,14 @@
 //! The engine's hand on the clock: what was asked of it, what it answered, and which state that leaves us in.
 
 use crate::clock::{ClockCommand, ClockError, ClockState, Leap, Rate, Status};
-use crate::discipline::{Phase, correct, split};
+use crate::discipline::{Phase, correct, gated, split};
 use crate::estimator::Estimate;
 use crate::event::{Event, StepReason};
 use crate::report::State;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
 use super::wallwatch::{Moved, WallWatch, has_leap_day};
-use super::{Engine, Leave, OtherWriter, Output, StepPolicy};
+use super::{Engine, Leave, Method, OtherWriter, Output, StepPolicy};
 
 /// What is known about the clock, and how far putting it right has come.
 pub(super) struct Steering {
@@ -21,6 +21,8 @@ pub(super) struct Steering {
     /// As it was when we took over.
     found: Option<Rate>,
     watch: WallWatch,
+    /// The frequency that dntpd's method corrects for, without its slides.
+    base: Option<Frequency>,
     /// The leap second that the kernel was told of.
     armed: Leap,
     /// When the kernel was last told how good its clock is.
@@ -73,6 +75,7 @@ impl Steering {
             tai: 0,
             found: None,
             watch: WallWatch::default(),
+            base: None,
             armed: Leap::None,
             told_at: None,
             next_setting: None,
@@ -203,7 +206,7 @@ impl Engine {
     /// Puts the clock right by what is known now.
     fn steer(&mut self, now: Now) {
         let Some((estimate, source)) = self.estimate(now).zip(self.followed_source()) else { return };
-        let horizon = source.inquiry.schedule().poll().interval();
+        let horizon = source.inquiry.schedule().interval();
         let samples_wanted = source.samples_before_start();
         let is_early = self.steering.phase == Phase::Start
             && (source.estimator.samples() < samples_wanted || !self.has_quorum(now));
@@ -227,9 +230,45 @@ impl Engine {
             StepPolicy::Always { every, forward_only } => {
                 self.set_at_intervals(now, &estimate, every, forward_only);
             }
+            _ if self.config.method == Method::Dntpd => self.correct_within_gates(now, &estimate),
             _ => self.correct(now, &estimate, horizon),
         }
         self.tell_kernel(now, &estimate);
+    }
+
+    /// dntpd's method: what its gates permit.
+    fn correct_within_gates(&mut self, now: Now, estimate: &Estimate) {
+        let Some(permits) = self.followed_source().and_then(|source| source.estimator.permits(now)) else {
+            return;
+        };
+        let steering = &self.steering;
+        let current = steering.rate.unwrap_or(Rate::NOMINAL);
+        let base = steering.base.unwrap_or_else(|| current.total());
+        let state = (current, base, steering.slew_ends);
+        let done = gated(now, estimate, permits, (steering.phase, steering.policy), state);
+        if let Some((by, reason)) = done.step {
+            self.step(by, reason);
+        }
+        let followed = self.followed;
+        if let Some(regressions) =
+            followed.and_then(|id| self.source_mut(id)).and_then(|s| s.estimator.regressions_mut())
+        {
+            if permits.frequency {
+                regressions.frequency_corrected();
+            }
+            if let Some(ends) = done.slide_ends {
+                regressions.offset_corrected(now, ends);
+            }
+        }
+        let steering = &mut self.steering;
+        steering.base = Some(done.base);
+        steering.slew_ends = done.slide_ends.or(steering.slew_ends).filter(|ends| now.raw < *ends);
+        if done.slide_ends.is_some() || permits.frequency {
+            steering.phase = Phase::Steady;
+        }
+        if steering.rate != Some(done.rate) {
+            self.outputs.push_back(Output::Clock(ClockCommand::SetRate(done.rate)));
+        }
     }
 
     /// The policy `always`: the clock is set, its rate is left alone.
@@ -350,9 +389,9 @@ impl Engine {
         };
         let contested =
             self.steering.contested_at.is_some_and(|at| now.raw - at < CONTESTED_FOR) && !self.config.observe;
-        let patience = Span::from_nanos(
-            source.inquiry.schedule().poll().interval().as_nanos().saturating_mul(HOLDOVER_POLLS),
-        ) + Span::from_secs(2);
+        let patience =
+            Span::from_nanos(source.inquiry.schedule().interval().as_nanos().saturating_mul(HOLDOVER_POLLS))
+                + Span::from_secs(2);
         match self.steering.phase {
             _ if estimate.bound > BOUND_MAX => State::Unsynchronised,
             _ if self.is_in_doubt() => State::Interrupted,

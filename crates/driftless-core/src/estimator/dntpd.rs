@@ -275,6 +275,19 @@ impl Regressions {
         !self.aside.is_empty()
     }
 
+    /// The reference's own scale moved by `by`, as UTC does at a leap second.
+    pub fn shift(&mut self, by: Seconds) {
+        for point in self.points.iter_mut().chain(&mut self.aside) {
+            point.y_s += by.0;
+        }
+    }
+
+    /// The guest was interrupted while this target was silent: what it said is moved by what others saw.
+    pub fn absorb_jump(&mut self, by: Seconds) {
+        self.aside.clear();
+        self.shift(by);
+    }
+
     /// Forgets the path with the next sample, but keeps the frequency: another address of the same source.
     pub const fn forget_path(&mut self) {
         self.path_is_new = true;
@@ -409,11 +422,10 @@ impl Regressions {
 
     /// The points move along with time, so that the slope stays what it was.
     fn jump(&mut self, by_s: f64) -> Verdict {
-        for point in &mut self.points {
-            point.y_s += by_s;
-        }
-        self.jumped_at = self.aside.first().map(|p| p.sample.raw);
-        self.points.append(&mut self.aside);
+        let mut aside = core::mem::take(&mut self.aside);
+        self.shift(Seconds(by_s));
+        self.jumped_at = aside.first().map(|p| p.sample.raw);
+        self.points.append(&mut aside);
         self.relay();
         Verdict::Jumped(Seconds(by_s))
     }

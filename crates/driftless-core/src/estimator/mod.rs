@@ -11,6 +11,7 @@ mod filter;
 mod floor;
 mod normal;
 mod scatter;
+mod tracker;
 mod verdict;
 
 use crate::sample::Sample;
@@ -20,6 +21,7 @@ use bank::{Bank, Seen};
 use filter::{Filter, Interval};
 use floor::DelayFloor;
 use scatter::Scatter;
+pub(crate) use tracker::Tracker;
 pub use verdict::Verdict;
 
 /// Standard deviation of a counter's rate before anything is known: kernels mis-measure by hundreds, seldom thousands of ppm.

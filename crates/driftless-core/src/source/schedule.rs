@@ -14,6 +14,10 @@ pub(crate) struct Schedule {
     poll_max: PollExponent,
     next: RawTime,
     burst_left: u8,
+    /// An interval that is no power of two, where the estimator's method sets its own.
+    interval: Option<Span>,
+    /// When the last look began.
+    last: RawTime,
     /// Looks of the present burst that are done: a hypervisor's clock is looked at after ever longer waits.
     burst_done: u8,
     /// Waits for something that has no deadline: a lookup, or an order to go on.
@@ -37,6 +41,8 @@ impl Schedule {
             poll_max: poll_max.max(poll),
             next: now,
             burst_left: Self::first_burst(class),
+            interval: None,
+            last: now,
             burst_done: 0,
             is_held: false,
         }
@@ -56,7 +62,8 @@ impl Schedule {
             _ => BURST_PATIENCE.max(self.burst_interval()),
         };
         self.burst_done = if in_burst { self.burst_done.saturating_add(1) } else { 0 };
-        self.next = now + if in_burst { patience } else { self.poll.interval() };
+        self.last = now;
+        self.next = now + if in_burst { patience } else { self.interval() };
     }
 
     /// The look that began at `asked` was answered: within a burst the next follows soon.
@@ -68,7 +75,7 @@ impl Schedule {
 
     /// Looks `count` times in quick order, beginning soon.
     pub(crate) fn burst(&mut self, now: RawTime, count: u8) {
-        if self.burst_left == 0 {
+        if self.burst_left == 0 && self.interval.is_none() {
             self.burst_left = count;
             self.burst_done = 0;
             self.next = self.next.min(now + self.burst_interval());
@@ -82,6 +89,18 @@ impl Schedule {
         self.set_poll(self.poll_min);
         self.burst_left = 0;
         self.next = now + self.poll.interval();
+    }
+
+    /// Comes again `interval` after the last look, and so from then on.
+    pub(crate) fn set_interval(&mut self, interval: Span) {
+        self.interval = Some(interval);
+        self.burst_left = 0;
+        self.next = self.last + interval;
+    }
+
+    /// Between two looks.
+    pub(crate) fn interval(&self) -> Span {
+        self.interval.unwrap_or_else(|| self.poll.interval())
     }
 
     /// Comes again at `next`.

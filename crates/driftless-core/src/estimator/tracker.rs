@@ -1,0 +1,105 @@
+//! One source's estimator, of whichever method was chosen.
+
+use crate::engine::Method;
+use crate::sample::Sample;
+use crate::time::{Frequency, Now, Seconds, Span};
+
+use super::dntpd::{Permits, Regressions, Settings};
+use super::{Estimate, Estimator, Verdict};
+
+/// One of the methods.
+#[derive(Debug, Clone)]
+pub(crate) enum Tracker {
+    Interval(Box<Estimator>),
+    Dntpd(Regressions),
+}
+
+/// Calls the same method of either.
+macro_rules! either {
+    ($tracker:expr, $inner:ident => $call:expr) => {
+        match $tracker {
+            Tracker::Interval($inner) => $call,
+            Tracker::Dntpd($inner) => $call,
+        }
+    };
+}
+
+impl Tracker {
+    pub(crate) fn new(method: Method, prior: Option<(Frequency, Frequency)>) -> Self {
+        match method {
+            Method::Interval => Self::Interval(Box::new(Estimator::new(prior))),
+            Method::Dntpd => Self::Dntpd(Regressions::new(prior, Settings::default())),
+        }
+    }
+
+    pub(crate) fn add(&mut self, sample: &Sample) -> Verdict {
+        either!(self, inner => inner.add(sample))
+    }
+
+    pub(crate) fn estimate(&self, now: Now) -> Option<Estimate> {
+        either!(self, inner => inner.estimate(now))
+    }
+
+    pub(crate) fn predicted_error(&self, ahead: Span) -> Option<Seconds> {
+        either!(self, inner => inner.predicted_error(ahead))
+    }
+
+    pub(crate) fn jitter(&self) -> Seconds {
+        either!(self, inner => inner.jitter())
+    }
+
+    pub(crate) fn last(&self) -> Option<&Sample> {
+        either!(self, inner => inner.last())
+    }
+
+    pub(crate) fn samples(&self) -> u64 {
+        either!(self, inner => inner.samples())
+    }
+
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        either!(self, inner => inner.is_in_doubt())
+    }
+
+    pub(crate) fn forget_path(&mut self) {
+        either!(self, inner => inner.forget_path());
+    }
+
+    pub(crate) fn absorb_jump(&mut self, by: Seconds) {
+        either!(self, inner => inner.absorb_jump(by));
+    }
+
+    pub(crate) fn shift(&mut self, by: Seconds) {
+        either!(self, inner => inner.shift(by));
+    }
+
+    /// A look stayed without an answer.
+    pub(crate) fn unanswered(&mut self) {
+        if let Self::Dntpd(regressions) = self {
+            regressions.unanswered();
+        }
+    }
+
+    /// Between two looks, where the method says so itself (contract D15).
+    pub(crate) fn interval(&self) -> Option<Span> {
+        match self {
+            Self::Interval(_) => None,
+            Self::Dntpd(regressions) => Some(regressions.poll()),
+        }
+    }
+
+    /// What the method's gates let be done; `None` where it has none.
+    pub(crate) fn permits(&self, now: Now) -> Option<Permits> {
+        match self {
+            Self::Interval(_) => None,
+            Self::Dntpd(regressions) => Some(regressions.permits(now)),
+        }
+    }
+
+    /// The regressions behind the gates.
+    pub(crate) const fn regressions_mut(&mut self) -> Option<&mut Regressions> {
+        match self {
+            Self::Interval(_) => None,
+            Self::Dntpd(regressions) => Some(regressions),
+        }
+    }
+}
