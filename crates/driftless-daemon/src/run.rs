@@ -134,15 +134,16 @@ impl Daemon {
             self.save();
             self.saved = now.raw;
         }
-        let timeout = self.engine.deadline().map(|deadline| (deadline - now.raw).max(Span::ZERO));
-        if timeout == Some(Span::ZERO) {
-            self.engine.handle(now, Input::Wake);
-            return Ok(());
-        }
+        // Never without a deadline, even where nobody is left to ask.
+        let next_save = self.saved + SAVE_EVERY;
+        let deadline = self.engine.deadline().map_or(next_save, |deadline| deadline.min(next_save));
+        // The deadline is on the counter, poll(2) waits on the steered clock.
+        let timeout =
+            Seconds(Seconds::from(deadline - now.raw).0 * self.engine.pace()).to_span().max(Span::ZERO);
         self.wait(timeout)
     }
 
-    fn wait(&mut self, timeout: Option<Span>) -> Result<(), RunError> {
+    fn wait(&mut self, timeout: Span) -> Result<(), RunError> {
         // A socket is named by its source; the others have a place of their own behind them.
         let sockets = (0_u16..).zip(&self.sockets);
         let waiting: Vec<(Waker, BorrowedFd<'_>)> = sockets
@@ -152,7 +153,7 @@ impl Daemon {
             .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
             .collect();
         let fds: Vec<BorrowedFd<'_>> = waiting.iter().map(|(_, fd)| *fd).collect();
-        let ready = match poll::wait(&fds, timeout) {
+        let ready = match poll::wait(&fds, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             ready => ready?,
         };

@@ -121,7 +121,7 @@ impl Life {
             "{} packets",
             last.sent
         );
-        assert!(last.wakes < last.sent * 5.0 + 100.0, "{} wakings, {} packets", last.wakes, last.sent);
+        assert!(last.wakes < last.sent * 4.0 + 100.0, "{} wakings, {} packets", last.wakes, last.sent);
         assert!(last.settings < last.sent * 10.0, "{} settings, {} packets", last.settings, last.sent);
         let right = -drift_ppm / (1.0 + drift_ppm * 1e-6);
         assert!((self.learnt - right).abs() < 1.0, "learnt {} instead of {right} ppm", self.learnt);

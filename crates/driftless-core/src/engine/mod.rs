@@ -137,6 +137,12 @@ impl Engine {
         polls.chain(self.steering.deadline()).min()
     }
 
+    /// How fast the steered clock runs against the counter: a wait until [`Self::deadline`] on it is that much longer.
+    #[must_use]
+    pub fn pace(&self) -> f64 {
+        1.0 + self.steering.rate_total().0
+    }
+
     fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
         self.sources.get_mut(usize::from(id.0))
     }
