@@ -41,7 +41,7 @@
 /* Seconds since the start; a double keeps picoseconds over a day. */
 static double truth, raw, mono, wall, next_row = 1;
 static long sent, wakes, settings, backward;
-static int has_ended;
+static int has_ended, is_bare;
 static FILE *csv;
 
 static long tick = 10000, frequency, maxerror, esterror;
@@ -82,6 +82,8 @@ __attribute__((constructor)) static void begin(void)
 	outage_to = setting("WORLD_OUTAGE_TO", INFINITY);
 	pause_at = setting("WORLD_PAUSE_AT", INFINITY); /* the machine is frozen */
 	pause_for = setting("WORLD_PAUSE_FOR", 0);
+	/* As other simulators are: no socket but a bare one, no stamps, and each foreign descriptor claims to be readable. */
+	is_bare = setting("WORLD_BARE", 0);
 }
 
 static uint64_t random_bits(void) /* splitmix64 */
@@ -311,6 +313,10 @@ static void answer(unsigned char *reply, const unsigned char *request, double at
 /* The descriptor is a real one, so that fcntl and ioctl work and its number is nobody else's. */
 int socket(int family, int kind, int protocol)
 {
+	if (is_bare && kind != SOCK_DGRAM) {
+		errno = EINVAL;
+		return -1;
+	}
 	if (family == AF_UNIX)
 		return NEXT(socket)(family, kind, protocol);
 	int fd = family == AF_INET && (kind & 0xf) == SOCK_DGRAM ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
@@ -346,7 +352,7 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
 	if (!is_udp(fd))
 		return NEXT(setsockopt)(fd, level, name, value, length);
-	if (level == SOL_SOCKET && name == SO_TIMESTAMPNS)
+	if (level == SOL_SOCKET && name == SO_TIMESTAMPNS && !is_bare)
 		sockets[fd].is_stamped = *(const int *)value;
 	return 0;
 }
@@ -402,15 +408,16 @@ int poll(struct pollfd *set, nfds_t count, int timeout)
 {
 	struct pollfd real[count + 1];
 	double until = timeout < 0 ? INFINITY : truth + timeout / 1e3 / (1 + drift) / kernel_rate();
-	int ready = 0;
+	int ready = 0, has_foreign = 0;
 	for (nfds_t i = 0; i < count; i++) {
 		int packet = is_udp(set[i].fd) ? earliest(set[i].fd) : -1;
 		real[i] = (struct pollfd){ is_udp(set[i].fd) ? -1 : set[i].fd, set[i].events, 0 };
+		has_foreign |= !is_udp(set[i].fd);
 		until = packet < 0 ? until : fmin(until, pending[packet].due);
 	}
 	wakes++;
 	/* What the other descriptors stand for happens in no time of this world. */
-	if (NEXT(poll)(real, count, 0) <= 0)
+	if (NEXT(poll)(real, count, 0) <= 0 && !(is_bare && has_foreign))
 		pass(fmin(until, fmax(end, truth + 1)) - truth);
 	if (has_ended == 1) {
 		has_ended = 2;
@@ -419,7 +426,8 @@ int poll(struct pollfd *set, nfds_t count, int timeout)
 	}
 	for (nfds_t i = 0; i < count; i++) {
 		int packet = is_udp(set[i].fd) ? earliest(set[i].fd) : -1;
-		set[i].revents = packet >= 0 && pending[packet].due <= truth ? POLLIN : real[i].revents;
+		int is_ready = is_udp(set[i].fd) ? packet >= 0 && pending[packet].due <= truth : is_bare;
+		set[i].revents = is_ready ? POLLIN : real[i].revents;
 		ready += set[i].revents != 0;
 	}
 	return ready;
