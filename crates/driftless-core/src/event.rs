@@ -75,7 +75,7 @@ pub enum Event {
         /// Which source.
         source: SourceId,
     },
-    /// A source missed its last eight polls.
+    /// A source missed its last eight polls, or its first four.
     Unreachable {
         /// Which source.
         source: SourceId,

@@ -69,7 +69,7 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
             format!("{}: the name leads to no address; asking again in 5 s", name(*source))
         }
         Event::Reachable { source } => format!("{}: answers", name(*source)),
-        Event::Unreachable { source } => format!("{}: no answer to the last eight polls", name(*source)),
+        Event::Unreachable { source } => format!("{}: no answer; asking on", name(*source)),
         Event::Rejected { source, reason } => {
             format!("{}: reply not used: {}", name(*source), rejection(*reason))
         }

@@ -56,6 +56,8 @@ struct Daemon {
     resolver: Resolver,
     /// When the state file was last written.
     saved: RawTime,
+    /// Whether that went well: a failure is told once.
+    is_kept: bool,
     refused: Option<ClockError>,
 }
 
@@ -121,6 +123,7 @@ impl Daemon {
             signals,
             resolver: Resolver::new(config.plain_io.value || has_simulated_descriptors),
             saved: now.raw - SAVE_EVERY + SAVE_FIRST,
+            is_kept: true,
             refused: None,
             config,
         })
@@ -323,7 +326,9 @@ impl Daemon {
     fn save(&mut self) {
         let now = self.clock.now();
         let Some(learnt) = self.engine.learnt_frequency(now) else { return };
-        if let Err(error) = state::save(&self.config.state_dir.value, learnt) {
+        let result = state::save(&self.config.state_dir.value, learnt);
+        let was_kept = std::mem::replace(&mut self.is_kept, result.is_ok());
+        if let (Err(error), true) = (result, was_kept) {
             log::warn!(
                 "{}: the learnt frequency is not kept: {error}",
                 self.config.state_dir.value.display()

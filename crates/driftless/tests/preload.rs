@@ -178,6 +178,17 @@ fn a_simulator_that_offers_the_least_is_enough() {
 }
 
 #[test]
+fn silence_is_told_once_and_asked_into_seldom() {
+    let Some(world) = World::build() else { return };
+    let output =
+        world.command(&[], &["--plain-io"], &[("LOSS", 1.0), ("SECONDS", 4_000.0)]).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert_eq!(log.matches("192.0.2.1?minpoll=2&maxpoll=4: no answer; asking on").count(), 1, "{log}");
+    assert!(world.rows().last().unwrap().sent < 1_100.0, "not more often than each 4 s");
+}
+
+#[test]
 fn the_same_world_is_lived_twice_alike() {
     let Some(world) = World::build() else { return };
     let errors = || -> Vec<f64> {

@@ -63,6 +63,8 @@ struct Source {
 const DOUBT_BURST: u8 = 4;
 /// How much of the path's jitter may be left in the estimate: looks are made until that is so.
 const JITTER_PART: f64 = 0.1;
+/// Unanswered requests after which a source that never answered is called silent.
+const SILENT_AFTER: u64 = 4;
 /// Looks at each source that an order for a burst brings.
 const ORDERED_BURST: u8 = 4;
 
@@ -197,8 +199,11 @@ impl Engine {
 
     fn note_silence(&mut self, id: SourceId) {
         let Some(source) = self.source_mut(id) else { return };
-        if source.was_reachable && source.inquiry.seen().reach == 0 {
+        let seen = source.inquiry.seen();
+        let has_never_answered = seen.sent >= SILENT_AFTER && source.told.is_none();
+        if seen.reach == 0 && (source.was_reachable || has_never_answered) {
             source.was_reachable = false;
+            source.told.get_or_insert(Event::Unreachable { source: id });
             self.emit(Event::Unreachable { source: id });
         }
     }
@@ -212,11 +217,11 @@ impl Engine {
         if before.is_some() && association.address() != before {
             source.estimator.forget_path();
         }
-        self.emit(if count == 0 {
-            Event::ResolveFailed { source: id }
+        if count == 0 {
+            self.complain(id, Event::ResolveFailed { source: id });
         } else {
-            Event::Resolved { source: id, addresses: count }
-        });
+            self.emit(Event::Resolved { source: id, addresses: count });
+        }
     }
 
     fn transmit_failed(&mut self, id: SourceId, errno: i32) {
