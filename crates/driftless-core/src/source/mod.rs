@@ -5,6 +5,7 @@ mod device;
 mod inquiry;
 mod poll;
 mod schedule;
+pub mod vmclock_page;
 
 use std::net::SocketAddr;
 
