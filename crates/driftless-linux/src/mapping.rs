@@ -39,7 +39,7 @@ impl Mapping {
 /// The processor's time-stamp counter; 0 where there is none.
 #[must_use]
 pub fn read_tsc() -> u64 {
-    sys::read_tsc()
+    sys::read_counter()
 }
 
 #[cfg(test)]

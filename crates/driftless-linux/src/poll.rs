@@ -18,6 +18,14 @@ pub fn wait(fds: &[BorrowedFd<'_>], timeout: Option<Span>) -> io::Result<Vec<boo
     Ok(set.iter().map(|entry| entry.revents != 0).collect())
 }
 
+/// Whether `fd` hangs up or fails at once: a device whose driver cannot tell of changes does.
+#[must_use]
+pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut set = [libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+    let failed = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+    sys::poll(&mut set, 0).is_err() || set.iter().any(|entry| entry.revents & failed != 0)
+}
+
 fn millis(span: Span) -> i32 {
     let nanos = span.as_nanos().max(0);
     i32::try_from(nanos / 1_000_000 + i64::from(nanos % 1_000_000 != 0)).unwrap_or(i32::MAX)

@@ -2,11 +2,14 @@
 //!
 //! Everything goes through libc's symbols, never raw system calls, so that a preloaded simulator can stand in for them.
 
+use std::ffi::CStr;
 use std::io::{Error, Result};
 use std::mem::zeroed;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use crate::ioctl::{Request, RtcTime};
 
 /// `clock_gettime(2)`.
 pub(crate) fn clock_gettime(clock: libc::clockid_t) -> Result<libc::timespec> {
@@ -264,12 +267,198 @@ pub(crate) fn map_shared(fd: BorrowedFd<'_>, words: usize) -> Result<&'static [A
     Ok(unsafe { std::slice::from_raw_parts(address.cast::<AtomicI64>(), words) })
 }
 
-/// The processor's counter; 0 where there is none that is known here.
-pub(crate) fn read_tsc() -> u64 {
+/// The processor's counter, read after all that stands before it; 0 where there is none that is known here.
+pub(crate) fn read_counter() -> u64 {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: RDTSC is there on every x86-64 processor; Linux leaves it to user space unless told otherwise.
-    let tsc = unsafe { std::arch::x86_64::_rdtsc() };
-    #[cfg(not(target_arch = "x86_64"))]
-    let tsc = 0;
-    tsc
+    {
+        // SAFETY: SSE2 belongs to every x86-64 processor. Without the fence RDTSC may run ahead of earlier loads.
+        unsafe { std::arch::x86_64::_mm_lfence() };
+        // SAFETY: RDTSC is there on every x86-64 processor; Linux leaves it to user space unless told otherwise.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let counter: u64;
+        // SAFETY: Linux lets user space read the virtual counter (its own vDSO does); nothing else is touched.
+        unsafe { std::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) counter, options(nomem, nostack)) };
+        counter
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    0
+}
+
+/// `open(2)`, closed on exec. Not std's, which calls `open64`: a preloaded simulator stands in for `open`.
+pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd> {
+    // SAFETY: `path` ends in a zero byte; no mode is needed, as nothing is created.
+    let fd = check(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })?;
+    // SAFETY: `fd` was just opened and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `pread(2)`.
+pub(crate) fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: libc::off_t) -> Result<usize> {
+    // SAFETY: the buffer lives over the call and is as long as said.
+    let count = unsafe { libc::pread(raw(fd), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    usize::try_from(count).map_err(|_| Error::last_os_error())
+}
+
+/// `ioctl(2)` with the structure that its number was made for.
+pub(crate) fn ioctl<T>(fd: BorrowedFd<'_>, request: &Request<T>, argument: &mut T) -> Result<()> {
+    // SAFETY: only the ioctl module makes requests, each bound to the structure that its driver reads or fills.
+    check(unsafe { libc::ioctl(raw(fd), request.number(), &raw mut *argument) }).map(drop)
+}
+
+/// Empty structures for ioctls.
+pub(crate) trait Empty: Sized {
+    /// All zeroes.
+    fn empty() -> Self {
+        // SAFETY: implemented only for structures of integers, for which zero is a valid value.
+        unsafe { zeroed() }
+    }
+}
+
+impl Empty for libc::ptp_sys_offset_precise {}
+impl Empty for libc::ptp_sys_offset_extended {}
+impl Empty for libc::ptp_sys_offset {}
+
+/// A page of a device, mapped for reading only as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Page {
+    start: *mut libc::c_void,
+    length: usize,
+}
+
+impl Page {
+    /// `mmap(2)` of a file's first page.
+    pub(crate) fn map(fd: BorrowedFd<'_>) -> Result<Self> {
+        // SAFETY: no pointers are passed.
+        let length = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(Error::other)?;
+        // SAFETY: a new mapping at a place of the kernel's choice; nothing of ours is replaced.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, raw(fd), 0)
+        };
+        if start == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(Self { start, length }) }
+    }
+
+    /// Its 64-bit words. Somebody else writes them, so only atomic loads make sense.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: page-aligned, mapped for as long as `self` lives, and never written through this.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length / size_of::<AtomicU64>()) }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `map` mapped; no borrow of it outlives `self`.
+        unsafe { libc::munmap(self.start, self.length) };
+    }
+}
+
+/// A socket's address of a family that std does not know.
+pub(crate) struct Name {
+    storage: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+/// Socket addresses that are integers and nothing else.
+pub(crate) trait Plain: Copy + Sized {
+    /// No address.
+    fn empty() -> Self {
+        // SAFETY: implemented only for structures of integers, for which zero is a valid value.
+        unsafe { zeroed() }
+    }
+
+    /// What a received address holds. The caller looks at the family first.
+    fn from_storage(storage: &libc::sockaddr_storage) -> Self {
+        // SAFETY: smaller than the storage and no more aligned, and any bytes are valid integers.
+        unsafe { (&raw const *storage).cast::<Self>().read() }
+    }
+
+    /// As the calls below want it.
+    fn name(self) -> Name {
+        // SAFETY: all zeroes is a valid `sockaddr_storage`: no address.
+        let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+        // SAFETY: smaller than the storage and no more aligned.
+        unsafe { (&raw mut storage).cast::<Self>().write(self) };
+        Name { storage, length: libc::socklen_t::try_from(size_of::<Self>()).unwrap_or(0) }
+    }
+}
+
+impl Plain for libc::sockaddr_vm {}
+impl Plain for libc::sockaddr_nl {}
+impl Plain for libc::sockaddr_un {}
+
+/// `connect(2)`.
+pub(crate) fn connect(fd: BorrowedFd<'_>, name: &Name) -> Result<()> {
+    // SAFETY: the address lives over the call and is as long as said.
+    check(unsafe { libc::connect(raw(fd), (&raw const name.storage).cast(), name.length) }).map(drop)
+}
+
+/// `bind(2)`.
+pub(crate) fn bind(fd: BorrowedFd<'_>, name: &Name) -> Result<()> {
+    // SAFETY: the address lives over the call and is as long as said.
+    check(unsafe { libc::bind(raw(fd), (&raw const name.storage).cast(), name.length) }).map(drop)
+}
+
+/// `listen(2)`.
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::listen(raw(fd), backlog) }).map(drop)
+}
+
+/// `accept4(2)`, non-blocking and closed on exec: the connection and who it is.
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> Result<(OwnedFd, libc::sockaddr_storage)> {
+    // SAFETY: all zeroes is a valid `sockaddr_storage`: no address.
+    let mut peer: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).unwrap_or(0);
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: address and length live over the call; the length is the address's own.
+    let code = unsafe { libc::accept4(raw(fd), (&raw mut peer).cast(), &raw mut length, flags) };
+    let connection = check(code)?;
+    // SAFETY: the kernel just made it, nobody else owns it.
+    Ok((unsafe { OwnedFd::from_raw_fd(connection) }, peer))
+}
+
+/// `timerfd_create(2)` with `flags`, then `timerfd_settime(2)` to the absolute time `at`, to be cancelled when the clock is set.
+pub(crate) fn timer_cancelled_on_set(clock: libc::clockid_t, at: libc::timespec) -> Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::timerfd_create(clock, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })?;
+    // SAFETY: the kernel just made it, nobody else owns it.
+    let timer = unsafe { OwnedFd::from_raw_fd(fd) };
+    let setting = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+    let flags = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
+    // SAFETY: the setting lives over the call.
+    check(unsafe { libc::timerfd_settime(fd, flags, &raw const setting, std::ptr::null_mut()) })?;
+    Ok(timer)
+}
+
+/// `mktime(3)`: seconds since 1970 of a local time, in the zone that the system is set to.
+pub(crate) fn from_local(time: &RtcTime) -> Option<i64> {
+    // SAFETY: all zeroes is a valid `tm`: no zone name.
+    let mut local: libc::tm = unsafe { zeroed() };
+    (local.tm_sec, local.tm_min, local.tm_hour) = (time.second, time.minute, time.hour);
+    (local.tm_mday, local.tm_mon, local.tm_year) = (time.day, time.month, time.year);
+    local.tm_isdst = -1;
+    // SAFETY: `local` is initialised and exclusively borrowed.
+    let seconds = unsafe { libc::mktime(&raw mut local) };
+    (seconds != -1).then_some(seconds)
+}
+
+/// `localtime_r(3)`.
+pub(crate) fn to_local(seconds: i64) -> Option<RtcTime> {
+    // SAFETY: all zeroes is a valid `tm`: no zone name.
+    let mut local: libc::tm = unsafe { zeroed() };
+    // SAFETY: both live over the call.
+    let result = unsafe { libc::localtime_r(&raw const seconds, &raw mut local) };
+    (!result.is_null()).then_some(RtcTime {
+        second: local.tm_sec,
+        minute: local.tm_min,
+        hour: local.tm_hour,
+        day: local.tm_mday,
+        month: local.tm_mon,
+        year: local.tm_year,
+        week_day: local.tm_wday,
+        year_day: local.tm_yday,
+        is_dst: 0,
+    })
 }
