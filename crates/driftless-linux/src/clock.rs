@@ -65,6 +65,20 @@ pub fn now() -> (Now, Span) {
     best
 }
 
+/// How long this machine has slept, as far as its kernel knows: `CLOCK_BOOTTIME` − `CLOCK_MONOTONIC`. It grows by a suspend that the kernel carried out,
+/// not by a pause from outside. None where there is no such clock.
+#[must_use]
+pub fn slept() -> Option<Span> {
+    let once = || {
+        let before = read(libc::CLOCK_MONOTONIC);
+        let boot = sys::clock_gettime(libc::CLOCK_BOOTTIME).ok()?;
+        let width = read(libc::CLOCK_MONOTONIC) - before;
+        Some((width, boot.tv_sec * NANOS_PER_SECOND + boot.tv_nsec - before - width / 2))
+    };
+    let tightest = (0..3).filter_map(|_| once()).min()?;
+    Some(Span::from_nanos(tightest.1))
+}
+
 fn pair() -> (Now, Span) {
     let before = read(libc::CLOCK_MONOTONIC_RAW);
     let wall = read(libc::CLOCK_REALTIME);
@@ -191,6 +205,12 @@ mod tests {
         ] {
             assert_eq!(clock.apply(command), Err(ClockError::Permission));
         }
+    }
+
+    #[test]
+    fn sleep_is_told_to_some_microseconds() {
+        let (first, second) = (slept().unwrap(), slept().unwrap());
+        assert!((second - first).abs() < Span::from_millis(5), "{first} {second}");
     }
 
     #[test]

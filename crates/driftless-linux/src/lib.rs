@@ -1,11 +1,13 @@
 //! Everything in driftless that touches the Linux kernel: the only unsafe code, all of it in `sys`.
 //!
-//! One file a device or facility: [`clock`], [`phc`], [`vmclock`]; [`socket`]; [`poll`], [`signal`], [`entropy`], [`capability`].
+//! One file a device or facility: [`clock`], [`phc`], [`vmclock`]; [`socket`], [`stream`], [`vsock`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`entropy`], [`capability`].
 
 pub mod capability;
 pub mod clock;
+pub mod clock_set;
 pub mod entropy;
 mod ioctl;
+pub mod kmsg;
 mod look;
 pub mod mapping;
 pub mod phc;
@@ -13,5 +15,8 @@ pub mod phc_list;
 pub mod poll;
 pub mod signal;
 pub mod socket;
+pub mod stream;
 mod sys;
+pub mod uevent;
 pub mod vmclock;
+pub mod vsock;

@@ -60,10 +60,15 @@ pub(crate) fn getrandom(buffer: &mut [u8]) -> Result<usize> {
     usize::try_from(count).map_err(|_| Error::last_os_error())
 }
 
-/// `socket(2)`.
+/// `socket(2)` with the family's usual protocol.
 pub(crate) fn socket(family: i32, kind: i32) -> Result<OwnedFd> {
+    socket_of(family, kind, 0)
+}
+
+/// `socket(2)`.
+pub(crate) fn socket_of(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers are passed.
-    let fd = unsafe { libc::socket(family, kind, 0) };
+    let fd = unsafe { libc::socket(family, kind, protocol) };
     if fd < 0 {
         return Err(Error::last_os_error());
     }
@@ -300,6 +305,12 @@ pub(crate) fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: libc::off_t) 
     // SAFETY: the buffer lives over the call and is as long as said.
     let count = unsafe { libc::pread(raw(fd), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
     usize::try_from(count).map_err(|_| Error::last_os_error())
+}
+
+/// `lseek(2)` to the end.
+pub(crate) fn seek_to_end(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: no pointers are passed.
+    if unsafe { libc::lseek(raw(fd), 0, libc::SEEK_END) } < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 /// `ioctl(2)` with the structure that its number was made for.
