@@ -2,8 +2,10 @@
 
 mod association;
 mod device;
+pub mod guest_agent;
 mod inquiry;
 mod poll;
+pub mod push;
 mod schedule;
 pub mod vmclock_page;
 
