@@ -18,8 +18,13 @@ pub struct ObservedClock;
 /// The clock to use: the observed one where `observe` is set or the environment has `DRIFTLESS_OBSERVE=1`.
 #[must_use]
 pub fn clock(observe: bool) -> Box<dyn Clock> {
-    let forced = std::env::var_os("DRIFTLESS_OBSERVE").is_some_and(|value| value == "1");
-    if observe || forced { Box::new(ObservedClock) } else { Box::new(KernelClock(())) }
+    if observe || is_observing() { Box::new(ObservedClock) } else { Box::new(KernelClock(())) }
+}
+
+/// Whether the environment forbids to set anything, above every flag and file: `DRIFTLESS_OBSERVE=1`.
+#[must_use]
+pub fn is_observing() -> bool {
+    std::env::var_os("DRIFTLESS_OBSERVE").is_some_and(|value| value == "1")
 }
 
 impl Clock for ObservedClock {

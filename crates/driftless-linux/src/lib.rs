@@ -1,8 +1,9 @@
 //! Everything in driftless that touches the Linux kernel: the only unsafe code, all of it in `sys`.
 //!
-//! One file a device or facility: [`clock`], [`phc`], [`vmclock`]; [`socket`], [`stream`], [`vsock`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`entropy`], [`capability`].
+//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`entropy`], [`capability`].
 
 pub mod capability;
+pub mod channel;
 pub mod clock;
 pub mod clock_set;
 pub mod entropy;
@@ -13,6 +14,7 @@ pub mod mapping;
 pub mod phc;
 pub mod phc_list;
 pub mod poll;
+pub mod rtc;
 pub mod signal;
 pub mod socket;
 pub mod stream;
