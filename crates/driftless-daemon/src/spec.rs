@@ -1,25 +1,39 @@
-//! Source SPECs: `ntp:HOST[:PORT][?minpoll=0&maxpoll=4]`.
+//! Source SPECs: `ntp:HOST[:PORT]`, `ntp+vsock:CID[:PORT]`, `ntp+unix:PATH`, `phc:PATH` or `phc:NAME`, `vmclock:[PATH]`, `rtc:[PATH]`, each with
+//! options behind a question mark, as in `?minpoll=0&maxpoll=4`.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 
-use driftless_core::source::{Endpoint, PollExponent, SourceClass, SourceConfig};
+use driftless_core::source::{
+    DeviceKind, Endpoint, PollExponent, SourceClass, SourceConfig, StreamAddress, TimeScale,
+};
+use driftless_linux::{rtc, vmclock, vsock};
 
 /// Why a SPEC was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// No kind, or an unknown one.
-    #[error("source `{0}`: unknown kind; write ntp:HOST[:PORT], as in ntp:10.0.2.2 or ntp:[fd00::1]:123")]
+    #[error(
+        "source `{0}`: unknown kind; write ntp:HOST[:PORT], as in ntp:10.0.2.2 or ntp:[fd00::1]:123, or ntp+vsock:host:123, \
+        ntp+unix:PATH, phc:/dev/ptp0, phc:kvm, vmclock:/dev/vmclock0, rtc:/dev/rtc0"
+    )]
     Kind(String),
-    /// A kind that is planned.
-    #[error("source `{0}`: this kind is not supported yet; use ntp:HOST[:PORT]")]
-    NotYet(String),
+    /// A path or a name is missing.
+    #[error(
+        "source `{0}`: a path is missing; write ntp+unix:PATH, phc:/dev/ptp0 or a clock's name as in phc:kvm"
+    )]
+    Path(String),
+    /// Context id or port do not parse.
+    #[error(
+        "source `{0}`: context id or port is wrong; write ntp+vsock:host:123, the host being 2 as a number"
+    )]
+    Vsock(String),
     /// Host or port do not parse.
     #[error("source `{0}`: host or port is wrong; write ntp:HOST[:PORT], an IPv6 address in brackets")]
     Host(String),
     /// An option is unknown or out of range.
     #[error(
-        "source `{spec}`: option `{option}` is wrong; known are minpoll and maxpoll, log2 of seconds from -2 to 17"
+        "source `{spec}`: option `{option}` is wrong; known are minpoll and maxpoll, log2 of seconds from -2 to 17, and for devices scale=utc or scale=tai"
     )]
     Option {
         /// The whole SPEC.
@@ -29,32 +43,35 @@ pub enum SpecError {
     },
 }
 
-/// Reads a SPEC. The source's class, and so its poll limits, follow from its address where it is written as one; a name counts as [`SourceClass::Network`].
+/// Reads a SPEC. The source's class, and so its poll limits, follow from its kind and its address; a name counts as [`SourceClass::Network`].
 ///
 /// # Errors
 /// [`SpecError`], with the SPEC and what to write instead.
 pub fn parse(spec: &str) -> Result<SourceConfig, SpecError> {
     let (address, options) = spec.split_once('?').unwrap_or((spec, ""));
     let Some((kind, place)) = address.split_once(':') else { return Err(SpecError::Kind(spec.to_owned())) };
-    match kind {
-        "ntp" => {}
-        "ntp+vsock" | "ntp+unix" | "phc" | "vmclock" | "rtc" => {
-            return Err(SpecError::NotYet(spec.to_owned()));
-        }
+    let (mut endpoint, class) = match kind {
+        "ntp" => udp(place).ok_or_else(|| SpecError::Host(spec.to_owned()))?,
+        "ntp+vsock" => (vsock(place).ok_or_else(|| SpecError::Vsock(spec.to_owned()))?, SourceClass::Host),
+        "ntp+unix" if place.is_empty() => return Err(SpecError::Path(spec.to_owned())),
+        "ntp+unix" => (Endpoint::Stream(StreamAddress::Unix(place.to_owned())), SourceClass::Host),
+        "phc" if place.is_empty() => return Err(SpecError::Path(spec.to_owned())),
+        "phc" => (device(DeviceKind::Phc, place), SourceClass::Hypervisor),
+        "vmclock" => (device(DeviceKind::VmClock, or(place, vmclock::DEVICE)), SourceClass::Hypervisor),
+        "rtc" => (device(DeviceKind::Rtc, or(place, rtc::DEVICE)), SourceClass::Host),
         _ => return Err(SpecError::Kind(spec.to_owned())),
-    }
-    let (host, port) = host_and_port(place).ok_or_else(|| SpecError::Host(spec.to_owned()))?;
-    let class = host.parse().map_or(SourceClass::Network, |ip| classify(ip, default_gateway()));
-    let (mut min_poll, mut max_poll) = class.poll_limits();
+    };
+    let (mut min_poll, mut max_poll) = match &endpoint {
+        Endpoint::Device { kind: DeviceKind::Rtc, .. } => RTC_POLL_LIMITS,
+        _ => class.poll_limits(),
+    };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let bad = || SpecError::Option { spec: spec.to_owned(), option: option.to_owned() };
         let (key, value) = option.split_once('=').ok_or_else(bad)?;
-        let log2_s: i8 = value.parse().map_err(|_| bad())?;
-        let exponent = PollExponent::new(log2_s);
-        match key {
-            _ if exponent.get() != log2_s => return Err(bad()),
-            "minpoll" => min_poll = exponent,
-            "maxpoll" => max_poll = exponent,
+        match (key, &mut endpoint) {
+            ("minpoll", _) => min_poll = poll(value).ok_or_else(bad)?,
+            ("maxpoll", _) => max_poll = poll(value).ok_or_else(bad)?,
+            ("scale", Endpoint::Device { scale: told, .. }) => *told = Some(scale(value).ok_or_else(bad)?),
             _ => return Err(bad()),
         }
     }
@@ -62,8 +79,45 @@ pub fn parse(spec: &str) -> Result<SourceConfig, SpecError> {
         max_poll = max_poll.max(min_poll);
     }
     min_poll = min_poll.min(max_poll);
-    let endpoint = Endpoint::Udp { host, port };
     Ok(SourceConfig { name: spec.to_owned(), endpoint, class, min_poll, max_poll })
+}
+
+/// An edge of the real-time clock takes up to a second to see and is good to some milliseconds.
+const RTC_POLL_LIMITS: (PollExponent, PollExponent) = (PollExponent::new(4), PollExponent::new(6));
+
+fn udp(place: &str) -> Option<(Endpoint, SourceClass)> {
+    let (host, port) = host_and_port(place)?;
+    let class = host.parse().map_or(SourceClass::Network, |ip| classify(ip, default_gateway()));
+    Some((Endpoint::Udp { host, port }, class))
+}
+
+/// `CID:PORT` or `host:PORT`, with the port of NTP where none is written.
+fn vsock(place: &str) -> Option<Endpoint> {
+    let (cid, port) = place.split_once(':').unwrap_or((place, ""));
+    let cid = if cid == "host" { vsock::HOST } else { cid.parse().ok()? };
+    let port = if port.is_empty() { vsock::TIME_PORT } else { port.parse().ok()? };
+    Some(Endpoint::Stream(StreamAddress::Vsock { cid, port }))
+}
+
+fn device(kind: DeviceKind, path: &str) -> Endpoint {
+    Endpoint::Device { kind, path: path.to_owned(), scale: None }
+}
+
+const fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
+}
+
+fn poll(log2_s: &str) -> Option<PollExponent> {
+    let log2_s: i8 = log2_s.parse().ok()?;
+    Some(PollExponent::new(log2_s)).filter(|exponent| exponent.get() == log2_s)
+}
+
+fn scale(name: &str) -> Option<TimeScale> {
+    match name {
+        "utc" => Some(TimeScale::Utc),
+        "tai" => Some(TimeScale::Tai(None)),
+        _ => None,
+    }
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`, or a bare IPv6 address.
@@ -136,11 +190,40 @@ mod tests {
     }
 
     #[test]
+    fn devices_and_streams_are_read() {
+        let device = |kind, path: &str, scale| Endpoint::Device { kind, path: path.to_owned(), scale };
+        let stream = |cid, port| Endpoint::Stream(StreamAddress::Vsock { cid, port });
+        let unix = Endpoint::Stream(StreamAddress::Unix("/run/t.sock".to_owned()));
+        for (spec, endpoint, class) in [
+            ("phc:kvm", device(DeviceKind::Phc, "kvm", None), SourceClass::Hypervisor),
+            (
+                "phc:/dev/ptp0?scale=tai&minpoll=-2",
+                device(DeviceKind::Phc, "/dev/ptp0", Some(TimeScale::Tai(None))),
+                SourceClass::Hypervisor,
+            ),
+            ("vmclock:", device(DeviceKind::VmClock, "/dev/vmclock0", None), SourceClass::Hypervisor),
+            ("rtc:/dev/rtc1", device(DeviceKind::Rtc, "/dev/rtc1", None), SourceClass::Host),
+            ("ntp+vsock:host", stream(2, 123), SourceClass::Host),
+            ("ntp+vsock:3:9000", stream(3, 9_000), SourceClass::Host),
+            ("ntp+unix:/run/t.sock", unix, SourceClass::Host),
+        ] {
+            let source = parse(spec).unwrap();
+            assert_eq!((source.endpoint, source.class), (endpoint, class), "{spec}");
+        }
+        assert_eq!(parse("rtc:").unwrap().min_poll.get(), 4);
+        assert_eq!(parse("phc:kvm?minpoll=-2").unwrap().min_poll.get(), -2);
+    }
+
+    #[test]
     fn wrong_specs_say_what_to_write() {
         for (spec, expected) in [
             ("10.0.2.2", "write ntp:HOST"),
             ("ftp:10.0.2.2", "write ntp:HOST"),
-            ("phc:/dev/ptp0", "not supported yet"),
+            ("phc:", "a path is missing"),
+            ("ntp+unix:", "a path is missing"),
+            ("ntp+vsock:two:123", "context id or port is wrong"),
+            ("ntp:host?scale=tai", "`scale=tai`"),
+            ("phc:kvm?scale=gps", "`scale=gps`"),
             ("ntp:host:port", "host or port is wrong"),
             ("ntp:host?minpol=3", "`minpol=3`"),
             ("ntp:host?minpoll=40", "`minpoll=40`"),
