@@ -7,6 +7,7 @@ pub mod control;
 pub mod log;
 pub mod query;
 pub mod resolve;
+pub mod rtc;
 pub mod run;
 pub mod serve;
 pub mod spec;

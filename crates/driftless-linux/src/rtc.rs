@@ -17,7 +17,7 @@ use driftless_core::time::{NANOS_PER_SECOND, Now, RawTime, Seconds, Span, WallTi
 
 use crate::ioctl::{self, RtcTime};
 use crate::look::refusal;
-use crate::{clock, sys};
+use crate::{clock, poll, sys};
 
 /// An open real-time clock.
 #[derive(Debug)]
@@ -184,6 +184,23 @@ impl EdgeWatch {
             return Err(LookError::Frozen);
         }
         if self.by_interrupt { self.interrupted() } else { self.search() }
+    }
+
+    /// Waits for the edge: up to 4 s where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub fn edge(&mut self) -> Result<Reading, LookError> {
+        loop {
+            if let Some(reading) = self.turn()? {
+                return Ok(reading);
+            }
+            let fds: Vec<_> = self.waitable().into_iter().collect();
+            match poll::wait(&fds, Some(self.wait())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(refusal(&error)),
+                _ => {}
+            }
+        }
     }
 
     /// The clock again, for another use.

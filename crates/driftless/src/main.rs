@@ -4,6 +4,7 @@
 mod config;
 mod orders;
 mod query;
+mod rtc;
 mod run;
 mod serve;
 mod status;
@@ -52,6 +53,8 @@ enum Command {
     Offline(orders::Args),
     /// Ask servers for their time, set nothing
     Query(query::Args),
+    /// Read the real-time clock, or set one clock from the other
+    Rtc(rtc::Args),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Online(args) => orders::online(&args),
         Command::Offline(args) => orders::offline(&args),
         Command::Query(args) => query::run(&args),
+        Command::Rtc(args) => rtc::run(&args),
         Command::Config(command) => config::run(command),
     };
     outcome.into()

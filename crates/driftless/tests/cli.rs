@@ -56,6 +56,20 @@ fn server(port: u16) -> Running {
     server
 }
 
+#[test]
+fn a_real_time_clock_that_is_not_there_is_named_and_observing_forbids_to_set_one() {
+    let device = ["rtc", "--device", "/dev/driftless-none"];
+    let (status, text) = ended(&device);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("/dev/driftless-none: there is no such device"), "{text}");
+    for action in ["--write", "--set-system"] {
+        let (status, text) = ended(&[&device[..], &[action]].concat());
+        assert_eq!(status, 3, "{text}");
+        assert!(text.contains("DRIFTLESS_OBSERVE=1"), "{text}");
+    }
+    assert_eq!(ended(&["rtc", "--read", "--write"]).0, 2);
+}
+
 /// A server that answers each request with `reply` of it.
 fn lying_server(reply: fn(&[u8]) -> Vec<u8>) -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
