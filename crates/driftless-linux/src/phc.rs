@@ -231,13 +231,30 @@ fn nanos(time: &libc::ptp_clock_time) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use driftless_core::time::WallTime;
+    use std::path::{Path, PathBuf};
 
     #[test]
     fn a_row_of_times_gives_overlapping_brackets() {
         let found = alternating([1, 10, 3, 20, 5].into_iter());
         let expected = |before, device, after| Bracket { before, device, after };
         assert_eq!(found, [expected(1, 10, 3), expected(3, 20, 5)]);
+    }
+
+    #[test]
+    fn every_way_that_works_shows_the_same() {
+        let info = crate::phc_list::find("/dev/ptp0", Path::new(crate::phc_list::LIST)).unwrap();
+        let Ok(mut phc) = Phc::open(info) else { return eprintln!("skipped: no PTP clock that runs here") };
+        let mut shown = Vec::new();
+        for way in WAYS {
+            phc.way = way;
+            let reading = phc.look().unwrap();
+            eprintln!("{way:?} gave way to {:?}: width {}", phc.way, reading.width);
+            shown.push(Seconds::from(WallTime::from_nanos(reading.device_ns) - reading.at.wall));
+        }
+        for offset in &shown {
+            assert!((*offset - shown[0]).abs() < Seconds(1e-3), "{shown:?}");
+        }
     }
 
     #[test]

@@ -361,6 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn both_ways_to_the_edge_agree() {
+        let edge = |by_interrupt| {
+            let mut watch = Rtc::open(Path::new(DEVICE)).ok()?.watch();
+            watch.by_interrupt &= by_interrupt;
+            let reading = watch.edge().unwrap();
+            Some(Seconds::from(WallTime::from_nanos(reading.device_ns) - reading.at.wall))
+        };
+        let Some(by_interrupt) = edge(true) else { return eprintln!("skipped: no real-time clock here") };
+        let by_search = edge(false).unwrap();
+        assert!((by_search - by_interrupt).abs() < Seconds(20e-3), "{by_interrupt} {by_search}");
+    }
+
+    #[test]
     fn observing_wins_over_setting() {
         // The tests run with DRIFTLESS_OBSERVE=1, as everything that cargo starts.
         let null = Rtc::open(Path::new("/dev/null")).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use driftless_core::time::Seconds;
 use driftless_daemon::rtc::{self, RtcError, RtcReport};
 
 use crate::{Outcome, say};
@@ -39,6 +40,9 @@ struct Action {
     write: bool,
 }
 
+/// Further off than this after it was set, it has a phase of its own.
+const IN_STEP: Seconds = Seconds(0.05);
+
 pub(crate) fn run(args: &Args) -> Outcome {
     let (result, what) = match args.action {
         Action { set_system: true, .. } => {
@@ -49,7 +53,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     match result {
         Ok(report) if args.json => say(&report.json().to_string()),
-        Ok(report) => say(&line(&report, what)),
+        Ok(report) => {
+            say(&line(&report, what));
+            if args.action.write && report.offset.abs() > IN_STEP {
+                say(
+                    "its second's edge cannot be moved, as in QEMU: within half a second is the best it can do",
+                );
+            }
+        }
         Err(error) => return failed(&error),
     }
     Outcome::Done
