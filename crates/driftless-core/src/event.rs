@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::{ClockError, Leap, Rate};
+use crate::disruption::{Interruption, Sign};
 use crate::source::{LookError, SourceId};
 use crate::time::{Frequency, Seconds, Span};
 
@@ -32,6 +33,8 @@ pub enum StepReason {
     Behind,
     /// Somebody ordered it.
     Order,
+    /// The host pushed its time, and no source answers.
+    Push,
     /// The policy sets the clock at intervals.
     Interval,
 }
@@ -175,6 +178,15 @@ pub enum Event {
         /// What was found.
         found: Rate,
     },
+    /// Something may mean an interruption: nothing is steered until a source was looked at.
+    Suspected {
+        /// What was noticed first.
+        sign: Sign,
+    },
+    /// The guest was interrupted, or its clock was moved by others; the correction follows.
+    Interrupted(Interruption),
+    /// What was suspected was nothing.
+    Unchanged,
     /// Somebody else moved the clock, or the kernel did when the guest woke from a sleep that it knew of.
     OtherStepped {
         /// Positive is forwards.
@@ -213,7 +225,11 @@ impl Event {
             | Self::LookFailed { .. }
             | Self::OtherWriter { .. }
             | Self::OtherStepped { .. } => Severity::Warning,
-            Self::Sampled { .. } | Self::RateSet { .. } | Self::Resolved { .. } => Severity::Debug,
+            Self::Suspected { .. }
+            | Self::Unchanged
+            | Self::Sampled { .. }
+            | Self::RateSet { .. }
+            | Self::Resolved { .. } => Severity::Debug,
             _ => Severity::Notice,
         }
     }

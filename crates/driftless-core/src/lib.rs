@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod discipline;
+pub mod disruption;
 pub mod engine;
 pub mod estimator;
 pub mod event;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Leap;
+use crate::disruption::Interruption;
 use crate::time::WallTime;
 
 /// How the clock is doing.
@@ -97,6 +98,8 @@ pub struct Report {
     pub steps: u64,
     /// Interruptions since the start.
     pub interruptions: u64,
+    /// The last of them; the driver adds when it was.
+    pub last_interruption: Option<Interruption>,
     /// Names of those who steer, too; the driver fills it in.
     pub other_writers: Vec<String>,
     /// Each source.

@@ -3,8 +3,10 @@
 use std::env;
 use std::io::Write as _;
 
+use driftless_core::disruption::{Interruption, Sign};
 use driftless_core::event::{Event, Severity};
 use driftless_core::source::SourceId;
+use driftless_core::time::Seconds;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Writes one line a record.
@@ -106,6 +108,31 @@ pub(crate) const fn rejection(reason: driftless_core::event::Rejection) -> &'sta
     }
 }
 
+/// What was noticed, in words.
+pub(crate) const fn sign_text(sign: Sign) -> &'static str {
+    match sign {
+        Sign::Contradiction => "a source contradicts what was believed",
+        Sign::WallMoved => "the clock was moved",
+        Sign::Slept => "this machine slept",
+        Sign::ClockSet => "the clock was set",
+        Sign::LateTimer => "our timer fired far too late",
+        Sign::RtcMoved => "the RTC moved",
+        Sign::Disruption => "vmclock tells of a disruption",
+        Sign::NewGeneration => "this machine is a copy, woken from a saved state",
+        Sign::Push => "the host says that something happened",
+    }
+}
+
+fn interruption_text(interruption: &Interruption) -> String {
+    let signs: Vec<&str> = interruption.signs.iter().map(|sign| sign_text(*sign)).collect();
+    format!(
+        "interrupted: the clock is off by {}, the sources moved by {}; noticed by: {}",
+        Seconds(interruption.offset),
+        Seconds(interruption.jump),
+        signs.join(", ")
+    )
+}
+
 fn clock_text(event: &Event) -> String {
     match event {
         Event::TookOver { rate } => {
@@ -122,8 +149,13 @@ fn clock_text(event: &Event) -> String {
             expected.tick, expected.frequency, found.tick, found.frequency
         ),
         Event::OtherStepped { by } => {
-            format!("the clock was moved by {by}, not by us; looking at the sources before anything else")
+            format!("the clock was moved by {by}, not by us")
         }
+        Event::Suspected { sign } => {
+            format!("{}: looking at the sources before anything else", sign_text(*sign))
+        }
+        Event::Interrupted(interruption) => interruption_text(interruption),
+        Event::Unchanged => "the clock is as it was".to_owned(),
         Event::Leapt { by } => format!("the kernel carried out the leap second: {by}"),
         Event::StateChanged { state } => format!("state: {state:?}").to_lowercase(),
         Event::LeapChanged { leap } => format!("leap second: {leap:?}").to_lowercase(),

@@ -377,6 +377,9 @@ fn status(engine: &Engine, now: Now) -> Value {
     let last_update = report.last_update;
     let mut value = serde_json::to_value(&report).unwrap_or_default();
     value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
+    if let Some(last) = &report.last_interruption {
+        value["last_interruption"]["time"] = civil::rfc3339(last.at).into();
+    }
     value["time"] = civil::rfc3339(now.wall).into();
     value
 }

@@ -1,78 +1,72 @@
 //! Who is followed, what they say together, and whether it was the guest that was interrupted or a source that was stepped.
 
 use crate::clock::Leap;
+use crate::disruption::Sign;
 use crate::estimator::{Estimate, Verdict};
 use crate::event::Event;
 use crate::selection::{Candidate, combine, select};
 use crate::source::{LookError, Reading, SourceId};
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};
 
-use super::{Engine, Policy, Source};
+use super::{DOUBT_BURST, Engine, Policy, Source};
 
-/// Who of the sources jumped lately, and by how much: of several, a majority makes it the guest's interruption.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Jumps {
-    by: Vec<(SourceId, RawTime, Seconds)>,
-}
-
-/// Jumps further apart than this have nothing to do with each other: a public server may be asked that seldom even in a burst.
-const TOGETHER: Span = Span::from_secs(30);
-/// Jumps of different sources are one interruption when they differ by less than this part, or by less than 100 ms.
-const ALIKE_PART: f64 = 0.05;
-const ALIKE_MIN: Seconds = Seconds(0.1);
 /// How long the first setting waits for a majority of the sources: one liar may be quicker than they.
 const QUORUM_PATIENCE: Span = Span::from_secs(8);
 
-impl Jumps {
-    /// Notes a jump; returns how many sources jumped alike lately.
-    fn add(&mut self, id: SourceId, at: RawTime, by: Seconds) -> usize {
-        self.by.retain(|(other, when, _)| *other != id && at - *when < TOGETHER);
-        self.by.push((id, at, by));
-        let tolerance = ALIKE_MIN.max(by.abs() * ALIKE_PART);
-        self.by.iter().filter(|(_, _, other)| (*other - by).abs() <= tolerance).count()
-    }
-}
-
 impl Engine {
     /// A sample was taken in: what it means for the guest.
-    pub(super) fn judged(&mut self, now: Now, id: SourceId, verdict: Verdict) {
+    pub(super) fn judged(&mut self, now: Now, id: SourceId, looked: RawTime, verdict: Verdict) {
         match verdict {
-            Verdict::Doubtful => self.suspect(now),
+            Verdict::Doubtful => self.compare_sources(now),
             Verdict::Jumped(by) => {
-                let alike = self.jumps.add(id, now.raw, by);
+                let alike = self.disruption.jumped(id, now.raw, by);
                 let live = self.sources.iter().filter(|source| source.is_live()).count();
-                let is_heard = self.is_in_best_tier(id);
-                if is_heard && alike * 2 > live {
-                    self.interrupted(now, by);
+                if self.is_in_best_tier(id) && alike * 2 > live {
+                    self.interrupted(now, looked, by);
                 }
                 self.emit(Event::Jumped { source: id, by });
             }
             Verdict::RateChanged(by) => {
                 if self.agreeing.contains(&id) {
-                    self.steering.rate_changed();
+                    self.steering.phase_back();
                 }
                 self.emit(Event::RateChanged { source: id, by });
             }
-            Verdict::Usual | Verdict::Ignored | Verdict::Outlier => {}
+            Verdict::PathChanged(_) | Verdict::Usual | Verdict::Ignored | Verdict::Outlier => {}
         }
     }
 
-    /// Something may have moved the clock or stopped the counter: nothing is steered before a source was looked at again.
-    pub(super) fn distrust(&mut self, now: Now) {
-        self.suspected = Some(now.raw);
-        self.suspect(now);
+    /// Something may have stopped the guest or moved its clock: nothing is steered before a source was looked at, which is done at once.
+    pub(super) fn distrust(&mut self, now: Now, sign: Sign) {
+        if !self.disruption.suspect(now.raw, sign) {
+            return;
+        }
+        for source in &mut self.sources {
+            source.estimator.expect_jump();
+            source.inquiry.schedule_mut().hurry(now.raw, DOUBT_BURST);
+        }
+        self.emit(Event::Suspected { sign });
     }
 
-    /// A source that is followed was looked at since, and its look fits or is explained.
-    pub(super) fn believe_again(&mut self, id: SourceId, looked: RawTime) {
-        let is_settled = self.sources.get(usize::from(id.0)).is_some_and(|s| !s.estimator.is_in_doubt());
-        if is_settled && self.agreeing.contains(&id) && self.suspected.is_some_and(|since| looked > since) {
-            self.suspected = None;
+    /// A followed source was looked at since the sign, and its look fits or is explained: the verdict.
+    pub(super) fn settle(&mut self, now: Now, id: SourceId, looked: RawTime) {
+        let is_explained = self.sources.get(usize::from(id.0)).is_some_and(|s| !s.estimator.is_in_doubt());
+        if !is_explained || !self.agreeing.contains(&id) {
+            return;
+        }
+        let Some(estimate) = self.estimate(now) else { return };
+        let at = now.wall + estimate.offset.to_span();
+        let (is_settled, found) = self.disruption.settle((looked, at), estimate.offset);
+        if let Some(interruption) = found {
+            self.steering.interrupted();
+            self.emit(Event::Interrupted(interruption));
+        } else if is_settled {
+            self.emit(Event::Unchanged);
         }
     }
 
-    /// Something does not fit: every source is looked at soon, so that they can be compared.
-    pub(super) fn suspect(&mut self, now: Now) {
+    /// A look does not fit: every source that answers is looked at soon, so that they can be compared.
+    fn compare_sources(&mut self, now: Now) {
         for source in self.sources.iter_mut().filter(|source| source.is_live()) {
             source.look_closely(now);
         }
@@ -80,12 +74,16 @@ impl Engine {
 
     /// The guest stood still, or the one source that is heard was stepped. Silent sources are taken to have moved as well: what they said
     /// before must not outvote what is seen now.
-    fn interrupted(&mut self, now: Now, by: Seconds) {
-        self.steering.interrupted(by);
-        for source in self.sources.iter_mut().filter(|source| !source.is_live()) {
-            source.estimator.absorb_jump(by);
+    fn interrupted(&mut self, now: Now, looked: RawTime, by: Seconds) {
+        self.disruption.confirmed(looked, by);
+        for source in &mut self.sources {
+            if source.is_live() {
+                source.estimator.expect_jump();
+            } else {
+                source.estimator.absorb_jump(by);
+            }
         }
-        self.suspect(now);
+        self.compare_sources(now);
     }
 
     /// Selection over all sources that ever answered. A silent one keeps its vote as long as its bound means something, so that a
@@ -133,11 +131,11 @@ impl Engine {
     }
 
     /// Whether anybody who is followed was contradicted by its last look: nothing is steered until that is settled.
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(super) fn is_in_doubt(&self, now: Now) -> bool {
         let in_doubt = |id: &SourceId| {
             self.sources.get(usize::from(id.0)).is_some_and(|source| source.estimator.is_in_doubt())
         };
-        self.suspected.is_some() || self.agreeing.iter().chain(self.followed.iter()).any(in_doubt)
+        self.disruption.is_open(now.raw) || self.agreeing.iter().chain(self.followed.iter()).any(in_doubt)
     }
 
     /// Whether enough of the sources were heard for the first setting.

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::clock::{ClockCommand, ClockError, ClockState};
+use crate::disruption::Sign;
 use crate::event::Event;
+use crate::source::push::Push;
 use crate::source::{LookError, Peer, Reading, SourceConfig, SourceId};
 use crate::time::{Frequency, Now, WallTime};
 
@@ -91,6 +93,10 @@ pub enum Input<'a> {
         /// What it said.
         result: Result<Reading, LookError>,
     },
+    /// Something was noticed that may mean an interruption.
+    Sign(Sign),
+    /// A host told us something unasked.
+    Push(Push),
     /// The answer to the [`Output::Clock`] that was last taken.
     Clock(Result<ClockState, ClockError>),
     /// Somebody ordered something.

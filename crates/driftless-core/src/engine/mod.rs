@@ -20,6 +20,7 @@ pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output};
 pub use policy::{Leave, Method, OtherWriter, Policy, StepPolicy, StepPolicyError};
 
 use crate::clock::ClockCommand;
+use crate::disruption::Disruption;
 use crate::estimator::Tracker;
 use crate::event::{Event, Rejection};
 use crate::sample::Sample;
@@ -27,7 +28,6 @@ use crate::source::{
     Action, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
 };
 use crate::time::{Now, RawTime, Seconds, WallTime};
-use choosing::Jumps;
 use steering::Steering;
 
 /// Everything that decides, behind three verbs.
@@ -39,9 +39,7 @@ pub struct Engine {
     followed: Option<SourceId>,
     /// All who are followed: they answer and agree.
     agreeing: Vec<SourceId>,
-    jumps: Jumps,
-    /// Since when something does not fit: nothing is steered before a look at a source after this.
-    suspected: Option<RawTime>,
+    disruption: Disruption,
     /// When this engine was made.
     started: RawTime,
     steering: Steering,
@@ -92,8 +90,7 @@ impl Engine {
             sources,
             followed: None,
             agreeing: Vec::new(),
-            jumps: Jumps::default(),
-            suspected: None,
+            disruption: Disruption::default(),
             started: now.raw,
             outputs: VecDeque::from([Output::Clock(first)]),
             last_update: None,
@@ -106,6 +103,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.watch_wall(now);
         match input {
+            Input::Sign(sign) => self.distrust(now, sign),
+            Input::Push(push) => self.pushed(now, push),
             Input::Wake => {}
             Input::Resolved { source, addresses } => self.resolved(now, source, addresses),
             Input::Transmitted { source, at, .. } => {
@@ -269,9 +268,9 @@ impl Engine {
             self.emit(Event::Reachable { source: id });
         }
         self.emit(Event::Sampled { source: id, offset: sample.offset, delay: sample.delay });
-        self.judged(now, id, verdict);
+        self.judged(now, id, sample.raw, verdict);
         self.choose(now);
-        self.believe_again(id, sample.raw);
+        self.settle(now, id, sample.raw);
         if self.agreeing.contains(&id) {
             self.last_update = Some(now.wall);
             self.outputs.push_back(Output::Clock(ClockCommand::Read));

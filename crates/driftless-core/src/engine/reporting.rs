@@ -42,7 +42,8 @@ impl Engine {
                 .map(|(s, e)| (s.root_dispersion + s.dispersion + e.offset_error).0),
             last_update: self.last_update,
             steps: self.steering.steps,
-            interruptions: self.steering.interruptions,
+            interruptions: self.disruption.count,
+            last_interruption: self.disruption.last.clone(),
             other_writers: Vec::new(),
             sources: self.ids().zip(&self.sources).map(|(id, s)| self.source_report(now, id, s)).collect(),
         }

@@ -2,9 +2,11 @@
 
 use crate::clock::{ClockCommand, ClockError, ClockState, Leap, Rate, Status};
 use crate::discipline::{Phase, correct, gated, split};
+use crate::disruption::Sign;
 use crate::estimator::Estimate;
 use crate::event::{Event, StepReason};
 use crate::report::State;
+use crate::source::push::Push;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
 use super::wallwatch::{Moved, WallWatch, has_leap_day};
@@ -46,11 +48,8 @@ pub(super) struct Steering {
     contested_at: Option<RawTime>,
     pub(super) state: State,
     pub(super) steps: u64,
-    pub(super) interruptions: u64,
 }
 
-/// A jump smaller than this is slewed away and called nothing.
-const INTERRUPTION_MIN: Seconds = Seconds(5e-3);
 /// The clock is right when its offset is below this, or three of the estimate's deviations.
 const RIGHT_OFFSET: Seconds = Seconds(200e-6);
 /// The rate is known well enough for gentle slews below this.
@@ -61,6 +60,8 @@ const LOST_OFFSET: Seconds = Seconds(5e-3);
 const HOLDOVER_POLLS: i64 = 5;
 /// How long another writer is remembered.
 const CONTESTED_FOR: Span = Span::from_secs(600);
+/// What a pushed time may be off by the way that it took.
+const PUSH_MIN: Span = Span::from_millis(100);
 /// The kernel adds 500 µs a second to the error that it was told: in a long silence it is told anew.
 const TELL_EVERY: Span = Span::from_secs(64);
 /// Above this the kernel itself calls its clock unsynchronised.
@@ -90,7 +91,6 @@ impl Steering {
             contested_at: None,
             state: State::Unsynchronised,
             steps: 0,
-            interruptions: 0,
         }
     }
 
@@ -108,22 +108,9 @@ impl Steering {
         self.rate.map_or(Frequency::ZERO, Rate::total)
     }
 
-    /// The followed source jumped: the guest stood still, or the source was stepped.
-    pub(super) fn interrupted(&mut self, by: Seconds) {
-        if by.abs() > INTERRUPTION_MIN {
-            self.interruptions += 1;
-            self.interrupted = true;
-        }
-        self.phase_back();
-    }
-
-    /// Somebody else moved the clock: it may be moved back, either way.
-    const fn moved_by_others(&mut self) {
+    /// The guest stood still, or its clock was moved: it may be stepped, either way.
+    pub(super) fn interrupted(&mut self) {
         self.interrupted = true;
-    }
-
-    /// The counter runs at another rate: what was slewed gently must be caught up with.
-    pub(super) fn rate_changed(&mut self) {
         self.phase_back();
     }
 
@@ -141,7 +128,8 @@ impl Steering {
         }
     }
 
-    fn phase_back(&mut self) {
+    /// The clock is off, or its counter runs at another rate: what was slewed gently must be caught up with.
+    pub(super) fn phase_back(&mut self) {
         if self.phase == Phase::Steady {
             self.phase = Phase::Acquiring;
         }
@@ -171,7 +159,9 @@ impl Engine {
             Err(error) => return self.emit(Event::ClockRefused { error }),
         };
         self.steering.tai = state.tai;
-        self.steering.watch.moved_by_us(now);
+        if matches!(command, ClockCommand::Step(_)) {
+            self.steering.watch.moved_by_us(now);
+        }
         match command {
             ClockCommand::Read => {
                 self.compare(now, &state);
@@ -210,7 +200,7 @@ impl Engine {
         let samples_wanted = source.samples_before_start();
         let is_early = self.steering.phase == Phase::Start
             && (source.estimator.samples() < samples_wanted || !self.has_quorum(now));
-        if (is_early && !self.steering.step_ordered) || self.is_in_doubt() || self.steering.has_left {
+        if (is_early && !self.steering.step_ordered) || self.is_in_doubt(now) || self.steering.has_left {
             return;
         }
         if self.steering.observe {
@@ -301,6 +291,10 @@ impl Engine {
     /// Holds the wall clock against the counter.
     pub(super) fn watch_wall(&mut self, now: Now) {
         let Some(rate) = self.steering.rate else { return };
+        // The answer to our own step is still to come.
+        if matches!(self.steering.asked, Some(ClockCommand::Step(_))) {
+            return;
+        }
         match self.steering.watch.look(now, rate.total(), self.steering.armed) {
             None => {}
             Some(Moved::Leap(by)) => {
@@ -312,10 +306,9 @@ impl Engine {
             }
             Some(Moved::Foreign(by)) => {
                 if !self.config.observe {
-                    self.steering.moved_by_others();
                     self.emit(Event::OtherStepped { by });
                 }
-                self.distrust(now);
+                self.distrust(now, Sign::WallMoved);
             }
         }
     }
@@ -346,6 +339,23 @@ impl Engine {
         self.steering.interrupted = false;
         self.outputs.push_back(Output::Clock(ClockCommand::Step(by)));
         self.emit(Event::Stepped { by, reason });
+    }
+
+    /// A host's word. A time without compensation of its way serves only where no source answers; otherwise it says "look".
+    pub(super) fn pushed(&mut self, now: Now, push: Push) {
+        self.distrust(now, Sign::Push);
+        let is_alone = self.sources.iter().all(|source| source.inquiry.seen().reach == 0);
+        let Push::Time(time) = push else { return };
+        let by = time - now.wall;
+        let may_step = !self.config.observe
+            && match self.steering.policy {
+                StepPolicy::Never => false,
+                StepPolicy::ForwardOnly | StepPolicy::Always { forward_only: true, .. } => by > Span::ZERO,
+                StepPolicy::Auto | StepPolicy::Always { .. } => true,
+            };
+        if is_alone && may_step && by.abs() > PUSH_MIN {
+            self.step(by, StepReason::Push);
+        }
     }
 
     fn tell_kernel(&mut self, now: Now, estimate: &Estimate) {
@@ -394,7 +404,7 @@ impl Engine {
                 + Span::from_secs(2);
         match self.steering.phase {
             _ if estimate.bound > BOUND_MAX => State::Unsynchronised,
-            _ if self.is_in_doubt() => State::Interrupted,
+            _ if self.is_in_doubt(now) => State::Interrupted,
             Phase::Start => State::Acquiring,
             _ if now.raw - last.raw > patience => State::Holdover,
             _ if contested => State::Contested,

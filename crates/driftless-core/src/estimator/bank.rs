@@ -8,11 +8,11 @@ use super::filter::{Filter, Interval};
 use super::scatter::Scatter;
 
 /// The hypotheses, in s/s/√s: from a host's own crystal to a counter in a hot, throttled laptop.
-const WANDERS: [f64; 7] = [1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-7];
+const WANDERS: [f64; 8] = [1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-7, 1e-6];
 /// Each under two laws.
 const FILTERS: usize = 2 * WANDERS.len();
 /// Every one is as likely as another at first.
-const FIRST_WEIGHT: f64 = 1.0 / 14.0;
+const FIRST_WEIGHT: f64 = 1.0 / 16.0;
 /// What a weight remembers of earlier samples: about fifty samples' worth.
 const FORGETTING: f64 = 0.98;
 /// No hypothesis is ever further than this from the best, in log weight, so that a change is found in a few samples.
@@ -73,10 +73,11 @@ impl Bank {
         Self { filters: self.filters.map(|filter| filter.predicted(elapsed_s)), ..self.clone() }
     }
 
-    /// The least number of standard deviations by which any hypothesis worth hearing contradicts the sample.
+    /// The least number of standard deviations by which any hypothesis worth hearing contradicts the sample. That delays bound the error is
+    /// no hypothesis: a sample whose interval holds the belief contradicts nothing, however the others have learnt to scatter.
     pub(crate) fn contradiction(&self, seen: &Seen) -> f64 {
         (0..FILTERS)
-            .filter(|index| self.log_weights[*index] > LOG_WEIGHT_MIN / 2.0)
+            .filter(|index| *index < WANDERS.len() || self.log_weights[*index] > LOG_WEIGHT_MIN / 2.0)
             .map(|index| self.filters[index].contradiction(seen.to(index)))
             .fold(f64::INFINITY, f64::min)
     }

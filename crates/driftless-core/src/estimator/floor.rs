@@ -40,21 +40,25 @@ impl DelayFloor {
     /// A block whose least lies this many mean excesses above the floor has another: by the law above the odds are 10⁻⁷.
     const OTHER_PATH: f64 = 0.75;
 
-    /// Takes one more delay in.
-    pub(crate) fn add(&mut self, delay: Seconds) {
+    /// Takes one more delay in. Returns by how much the floor changed, if this showed another path.
+    pub(crate) fn add(&mut self, delay: Seconds) -> Option<Seconds> {
         let delay_s = delay.0.max(0.0);
         self.remember(delay_s);
+        let before_s = self.least_s;
+        let mut is_other = false;
         // Far below all that was seen: another path, whose floor this delay alone says little about.
         if !self.recent.is_empty() && delay_s < self.least_s - 4.0 * self.uncertainty_s {
             self.blocks.clear();
             self.filling = None;
+            is_other = true;
         }
         let (least, held) = self.filling.unwrap_or((f64::INFINITY, 0));
         self.filling = Some((least.min(delay_s), held + 1));
         self.measure();
         if held + 1 == Self::BLOCK {
-            self.close_block();
+            is_other |= self.close_block();
         }
+        is_other.then_some(Seconds(self.least_s - before_s))
     }
 
     /// The least delay seen lately.
@@ -97,15 +101,21 @@ impl DelayFloor {
         self.sorted.insert(at, delay_s);
     }
 
-    fn close_block(&mut self) {
-        let Some((least, _)) = self.filling.take() else { return };
-        if least > self.least_s + Self::OTHER_PATH * self.mean_excess_s {
+    /// Returns whether the block shows another path.
+    fn close_block(&mut self) -> bool {
+        let Some((least, _)) = self.filling.take() else { return false };
+        let is_other = least > self.least_s + Self::OTHER_PATH * self.mean_excess_s;
+        if is_other {
             self.blocks.clear();
         }
         if self.blocks.len() == Self::BLOCKS_MAX {
             self.blocks.pop_front();
         }
         self.blocks.push_back(least);
+        if is_other {
+            self.measure();
+        }
+        is_other
     }
 
     fn measure(&mut self) {

@@ -68,6 +68,12 @@ struct Track {
     /// Samples that contradict the belief, the oldest first.
     aside: Vec<(RawTime, Seen)>,
     scatter: Scatter,
+    /// Something was noticed from outside: the next sample alone may show a jump.
+    expects_jump: bool,
+    /// What the present path adds to each measured offset by the difference of its directions, as far as its changes have shown.
+    asymmetry_s: f64,
+    /// The change of the floor that was seen last, and how many samples ago.
+    path_change: Option<(f64, u8)>,
     last: Sample,
 }
 
@@ -86,7 +92,7 @@ impl Estimator {
         if self.track.as_ref().is_some_and(|track| sample.raw <= track.at) {
             return Verdict::Ignored;
         }
-        self.floor.add(sample.delay);
+        let path_change = self.floor.add(sample.delay);
         self.samples += 1;
         let half_width_s = (self.floor.half_width(sample.delay) + sample.dispersion).0.max(1e-9);
         let Some(track) = &mut self.track else {
@@ -96,6 +102,7 @@ impl Estimator {
         let interval =
             Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: self.floor.noise().0 };
         track.last = *sample;
+        track.note_path(path_change);
         track.scatter.add(Seconds::from(sample.raw - track.anchor.raw).0, interval.offset_s, half_width_s);
         let seen = Seen::new(interval, &track.scatter);
         track.take(sample.raw, &seen)
@@ -171,6 +178,13 @@ impl Estimator {
         }
     }
 
+    /// Something was noticed from outside that may mean a jump: the next sample alone decides.
+    pub fn expect_jump(&mut self) {
+        if let Some(track) = &mut self.track {
+            track.expects_jump = true;
+        }
+    }
+
     /// The reference's own scale moved by `by`, as UTC does at a leap second: nothing is less certain for it.
     pub fn shift(&mut self, by: Seconds) {
         if let Some(track) = &mut self.track {
@@ -182,6 +196,9 @@ impl Estimator {
     /// Forgets the path but keeps the frequency: another address of the same source.
     pub fn forget_path(&mut self) {
         self.floor.reset();
+        if let Some(track) = &mut self.track {
+            track.asymmetry_s = 0.0;
+        }
     }
 }
 
@@ -203,6 +220,9 @@ impl Track {
             bank: Bank::new(belief),
             aside: Vec::new(),
             scatter: Scatter::default(),
+            expects_jump: false,
+            asymmetry_s: 0.0,
+            path_change: None,
             last: *sample,
         }
     }
@@ -210,12 +230,24 @@ impl Track {
     /// Reference − counter, against the anchor.
     fn offset_of(&self, sample: &Sample) -> f64 {
         let coarse = sample.local - self.anchor.wall - (sample.raw - self.anchor.raw);
-        Seconds::from(coarse).0 + sample.offset.0
+        Seconds::from(coarse).0 + sample.offset.0 - self.asymmetry_s
     }
 
     fn take(&mut self, raw: RawTime, seen: &Seen) -> Verdict {
         let predicted = self.bank.predicted(Seconds::from(raw - self.at).0);
+        let expects_jump = core::mem::take(&mut self.expects_jump);
         if predicted.contradiction(seen) > CONTRADICTION_MAX {
+            if let Some(by) = self.path_shift(&predicted, seen) {
+                return self.follow_path(raw, predicted, by);
+            }
+            if expects_jump {
+                let (bank, by) = verdict::jump_at_once(&predicted, seen);
+                self.bank = bank;
+                self.at = raw;
+                self.aside.clear();
+                self.scatter.jumped();
+                return Verdict::Jumped(by);
+            }
             self.aside.push((raw, seen.clone()));
             let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside) else {
                 return Verdict::Doubtful;
@@ -232,6 +264,38 @@ impl Track {
         self.at = raw;
         self.bank.update(seen);
         if was_in_doubt { Verdict::Outlier } else { Verdict::Usual }
+    }
+}
+
+impl Track {
+    /// Remembers a change of the floor for a few samples: the jump that it makes may be noticed later.
+    fn note_path(&mut self, change: Option<Seconds>) {
+        const PATH_MEMORY: u8 = 8;
+        self.path_change = match (change, self.path_change) {
+            (Some(by), _) => Some((by.0, 0)),
+            (None, Some((by_s, age))) if age < PATH_MEMORY => Some((by_s, age + 1)),
+            _ => None,
+        };
+    }
+
+    /// Whether a contradiction is what a change of delay in one direction alone would make: half of it, either way.
+    fn path_shift(&self, predicted: &Bank, seen: &Seen) -> Option<f64> {
+        const ALIKE: f64 = 0.3;
+        let (change_s, _) = self.path_change?;
+        let by_s = seen.interval.offset_s - predicted.belief().offset_s;
+        let tolerance_s = change_s.abs() / 2.0 * ALIKE + seen.interval.half_width_s;
+        ((by_s.abs() - change_s.abs() / 2.0).abs() < tolerance_s).then_some(by_s)
+    }
+
+    /// The belief goes on, and the path's new asymmetry is taken off from now on.
+    fn follow_path(&mut self, raw: RawTime, predicted: Bank, by_s: f64) -> Verdict {
+        self.asymmetry_s += by_s;
+        self.bank = predicted;
+        self.at = raw;
+        self.aside.clear();
+        self.scatter.jumped();
+        self.path_change = None;
+        Verdict::PathChanged(Seconds(by_s))
     }
 }
 

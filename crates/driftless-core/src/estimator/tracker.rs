@@ -68,6 +68,13 @@ impl Tracker {
         either!(self, inner => inner.absorb_jump(by));
     }
 
+    /// The next look may show that time jumped: it alone decides.
+    pub(crate) fn expect_jump(&mut self) {
+        if let Self::Interval(estimator) = self {
+            estimator.expect_jump();
+        }
+    }
+
     pub(crate) fn shift(&mut self, by: Seconds) {
         either!(self, inner => inner.shift(by));
     }

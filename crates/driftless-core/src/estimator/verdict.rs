@@ -17,6 +17,8 @@ pub enum Verdict {
     Outlier,
     /// The reference moved by so much against the counter: the guest was interrupted, or the reference was stepped.
     Jumped(Seconds),
+    /// The path's delay changed in one direction: what looked like a jump of half of that is the path's, and the belief stays.
+    PathChanged(Seconds),
     /// The counter's rate changed by so much: migrated, or re-calibrated.
     RateChanged(Frequency),
 }
@@ -60,6 +62,14 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Opti
     }
     let by = Seconds(jumped.belief().offset_s - expected.offset_s);
     Some((jumped, Verdict::Jumped(by)))
+}
+
+/// The belief after a jump that was announced from outside, and the jump: one sample settles it, and the frequency is kept.
+pub(super) fn jump_at_once(predicted: &Bank, seen: &Seen) -> (Bank, Seconds) {
+    let innovation_s = seen.interval.offset_s - predicted.belief().offset_s;
+    let mut jumped = predicted.clone();
+    jumped.jump(innovation_s, seen.spread());
+    (jumped, Seconds(innovation_s))
 }
 
 /// Lets `bank`, which holds the belief at the first sample, learn from the others; returns their log likelihood.

@@ -82,6 +82,15 @@ impl Schedule {
         }
     }
 
+    /// Looks `count` times in quick order, beginning at once.
+    pub(crate) fn hurry(&mut self, now: RawTime, count: u8) {
+        if self.interval.is_none() {
+            self.burst_left = self.burst_left.max(count);
+            self.burst_done = 0;
+        }
+        self.next = self.next.min(now);
+    }
+
     /// No burst, and nothing before a whole interval is over.
     pub(crate) fn back_off(&mut self, now: RawTime) {
         self.poll_min = self.poll.longer().max(self.poll_min.longer());
