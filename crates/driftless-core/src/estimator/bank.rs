@@ -38,11 +38,11 @@ pub(crate) struct Bank {
 }
 
 impl Seen {
-    /// A sample's two meanings.
-    pub(crate) fn new(interval: Interval, scatter: &Scatter) -> Self {
+    /// A sample's two meanings; `lateness_s` is how far off it may be beyond what is usual.
+    pub(crate) fn new(interval: Interval, scatter: &Scatter, lateness_s: f64) -> Self {
         let scattered = WANDERS.map(|wander| Interval {
             half_width_s: 0.0,
-            noise_s: scatter.variance(wander).sqrt().max(interval.noise_s),
+            noise_s: scatter.variance(wander).sqrt().max(interval.noise_s).hypot(lateness_s),
             ..interval
         });
         Self { interval, scattered }
@@ -77,9 +77,15 @@ impl Bank {
     /// no hypothesis: a sample whose interval holds the belief contradicts nothing, however the others have learnt to scatter.
     pub(crate) fn contradiction(&self, seen: &Seen) -> f64 {
         (0..FILTERS)
-            .filter(|index| *index < WANDERS.len() || self.log_weights[*index] > LOG_WEIGHT_MIN / 2.0)
+            .filter(|index| self.is_worth_hearing(*index))
             .map(|index| self.filters[index].contradiction(seen.to(index)))
             .fold(f64::INFINITY, f64::min)
+    }
+
+    /// Whether a filter's wander is likely under either law, and its own law is the interval or likely.
+    fn is_worth_hearing(&self, index: usize) -> bool {
+        let weight = |index: usize| self.log_weights[index] > LOG_WEIGHT_MIN / 2.0;
+        weight(index) || index < WANDERS.len() && weight(index + WANDERS.len())
     }
 
     /// Learns from a sample; returns the log likelihood of it under the mixture.

@@ -39,6 +39,10 @@ impl DelayFloor {
     const BLOCKS_MAX: usize = 32;
     /// A block whose least lies this many mean excesses above the floor has another: by the law above the odds are 10⁻⁷.
     const OTHER_PATH: f64 = 0.75;
+    /// Delays in a row that are all far above the floor and close together: a longer route. Congestion is far above and scattered.
+    const SUSTAINED: usize = 8;
+    /// How far above, in mean excesses, and how much closer together than that.
+    const FAR_ABOVE: f64 = 8.0;
 
     /// Takes one more delay in. Returns by how much the floor changed, if this showed another path.
     pub(crate) fn add(&mut self, delay: Seconds) -> Option<Seconds> {
@@ -50,6 +54,11 @@ impl DelayFloor {
         if !self.recent.is_empty() && delay_s < self.least_s - 4.0 * self.uncertainty_s {
             self.blocks.clear();
             self.filling = None;
+            is_other = true;
+        }
+        if self.is_longer_route() {
+            self.blocks.clear();
+            self.filling = self.sustained().map(|(least, _)| (least, Self::SUSTAINED - 1));
             is_other = true;
         }
         let (least, held) = self.filling.unwrap_or((f64::INFINITY, 0));
@@ -71,6 +80,12 @@ impl DelayFloor {
         Seconds(((delay.0 - self.least_s).max(0.0) + self.uncertainty_s) / 2.0)
     }
 
+    /// How far off a sample of this delay may be beyond what is usual here: a late one says little, under whichever law.
+    pub(crate) fn lateness(&self, delay: Seconds) -> Seconds {
+        let half_excess_s = (delay.0 - self.least_s) / 2.0;
+        Seconds((half_excess_s - Self::FAR_ABOVE / 2.0 * self.mean_excess_s.max(self.uncertainty_s)).max(0.0))
+    }
+
     /// Standard deviation of what no delay shows: stamps, and a floor whose two directions breathe by a part of themselves.
     pub(crate) fn noise(&self) -> Seconds {
         const STAMPS_S: f64 = 10e-9;
@@ -87,6 +102,24 @@ impl DelayFloor {
     /// Forgets the path: another server, or another route.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// The least of the last few delays, and their mean above it.
+    fn sustained(&self) -> Option<(f64, f64)> {
+        let from = self.recent.len().checked_sub(Self::SUSTAINED)?;
+        let least = self.recent.range(from..).copied().fold(f64::INFINITY, f64::min);
+        let sum: f64 = self.recent.range(from..).map(|delay| delay - least).sum();
+        Some((least, sum / count(Self::SUSTAINED)))
+    }
+
+    fn is_longer_route(&self) -> bool {
+        let Some((least, spread)) = self.sustained().filter(|_| self.recent.len() >= 2 * Self::SUSTAINED)
+        else {
+            return false;
+        };
+        let above = least - self.least_s;
+        above > Self::FAR_ABOVE * self.mean_excess_s.max(self.uncertainty_s)
+            && spread * Self::FAR_ABOVE < above
     }
 
     fn remember(&mut self, delay_s: f64) {

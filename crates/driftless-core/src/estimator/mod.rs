@@ -93,6 +93,7 @@ impl Estimator {
             return Verdict::Ignored;
         }
         let path_change = self.floor.add(sample.delay);
+        let lateness = self.floor.lateness(sample.delay);
         self.samples += 1;
         let half_width_s = (self.floor.half_width(sample.delay) + sample.dispersion).0.max(1e-9);
         let Some(track) = &mut self.track else {
@@ -103,8 +104,11 @@ impl Estimator {
             Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: self.floor.noise().0 };
         track.last = *sample;
         track.note_path(path_change);
-        track.scatter.add(Seconds::from(sample.raw - track.anchor.raw).0, interval.offset_s, half_width_s);
-        let seen = Seen::new(interval, &track.scatter);
+        if lateness <= Seconds::ZERO {
+            let at_s = Seconds::from(sample.raw - track.anchor.raw).0;
+            track.scatter.add(at_s, interval.offset_s, half_width_s);
+        }
+        let seen = Seen::new(interval, &track.scatter, lateness.0);
         track.take(sample.raw, &seen)
     }
 

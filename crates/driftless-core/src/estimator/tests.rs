@@ -102,3 +102,26 @@ proptest! {
         }
     }
 }
+
+/// A route that becomes 10 ms longer in one direction only moves every measured offset by 5 ms. Nobody's clock jumped.
+#[test]
+fn a_route_that_grows_one_way_moves_no_clock() {
+    let mut estimator = Estimator::new(None);
+    let mut seed = 7_u64;
+    let mut jitter = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let uniform = f64::from(u32::try_from(seed >> 33).unwrap()) / 2_147_483_648.0;
+        -100e-6 * (1.0 - uniform).ln()
+    };
+    let mut worst: f64 = 0.0;
+    for n in 0..400_u32 {
+        let longer = if (100..300).contains(&n) { 10e-3 } else { 0.0 };
+        let (up, down) = (50e-6 + longer + jitter(), 50e-6 + jitter());
+        let second = f64::from(n) * 64.0;
+        estimator.add(&sample(second, 0.0, (up - down) / 2.0, up + down));
+        if n > 60 {
+            worst = worst.max(estimator.estimate(at(second)).unwrap().offset.abs().0);
+        }
+    }
+    assert!(worst < 300e-6, "{worst}");
+}
