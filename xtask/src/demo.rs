@@ -3,14 +3,13 @@
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
 
-use crate::lab::{Bench, Guest, Kind, Look, MEDIAN_MAX, Summary, folder};
+use crate::lab::{Accelerator, Bench, Guest, Kind, Look, MEDIAN_MAX, Summary, folder, rest};
 use crate::picture::{Curve, draw};
 
 /// Arguments of `cargo xtask demo`.
@@ -30,14 +29,15 @@ pub(crate) fn run(_: &Args) -> Result<bool> {
     let signals = Signals::install()?;
     let bench = Bench::new("demo", Kind::Driftless)?;
     eprintln!("xtask: booting a real Linux guest whose counter runs {DRIFT_PPM} ppm fast, two minutes ahead");
-    let mut guest = bench.boot(DRIFT_PPM, AHEAD_S)?;
+    let mut guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), &signals)?;
+    bench.forget_initramfs();
     let mut screen = Screen::new();
     println!("host: this machine, its clock is only read. guest: free running for {} s", FREE.as_secs());
     let free = watch(&mut guest, &signals, FREE, &mut screen)?;
     guest.set_client(true);
     screen.say("guest: `driftless run` starts");
     let kept = watch(&mut guest, &signals, KEPT, &mut screen)?;
-    let summary = Summary::of("demo", "driftless", &kept, guest.steps(), guest.resident_kb(), MEDIAN_MAX);
+    let summary = Summary::of(("demo", "driftless"), &kept, guest.steps(), guest.resident_kb(), MEDIAN_MAX);
     screen.end();
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");
@@ -48,13 +48,10 @@ fn watch(guest: &mut Guest, signals: &Signals, length: Duration, screen: &mut Sc
     let start = Instant::now();
     let mut looks = Vec::new();
     while start.elapsed() < length {
-        if signals.should_end() {
-            bail!("interrupted; the guest is ended");
-        }
         let look = Look::take(guest, start)?;
         screen.show(&look);
         looks.push(look);
-        sleep(LOOK_EVERY);
+        rest(signals, LOOK_EVERY)?;
     }
     Ok(looks)
 }

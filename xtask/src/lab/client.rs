@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::packages;
+use crate::packages::Suite;
 
 /// Who keeps the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -49,7 +49,7 @@ pub(crate) fn prepare(kind: Kind, port: u16, workspace: &Path, cache: &Path) -> 
             ..Client::default()
         },
         Kind::Chronyd => Client {
-            program: Some(packages::unpacked("chrony", cache)?.join("usr/sbin/chronyd")),
+            program: Some(unpacked("chrony", cache)?.join("usr/sbin/chronyd")),
             command: "/bin/client -d -u root -f /etc/chrony.conf".to_owned(),
             // The polls that driftless takes for its host: 1 to 16 s; steps at start only, as Debian has it.
             files: vec![(
@@ -61,10 +61,16 @@ pub(crate) fn prepare(kind: Kind, port: u16, workspace: &Path, cache: &Path) -> 
             ..Client::default()
         },
         Kind::Openntpd => Client {
-            program: Some(packages::unpacked("openntpd", cache)?.join("usr/sbin/ntpd")),
+            program: Some(unpacked("openntpd", cache)?.join("usr/sbin/ntpd")),
             command: "/bin/client -d -s -f /etc/ntpd.conf".to_owned(),
             environment: format!("export LAB_RELAY={port}\n"),
             files: vec![("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())],
         },
     })
+}
+
+fn unpacked(package: &str, cache: &Path) -> Result<PathBuf> {
+    let root = cache.join(package);
+    Suite::own().unpack(&[package], &root)?;
+    Ok(root)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,8 +10,12 @@ use driftless_core::clock::Clock as _;
 use driftless_core::time::{RawTime, Seconds, Span, WallTime};
 use driftless_lab_probe as page;
 use driftless_linux::clock::ObservedClock;
-use driftless_linux::mapping::{Mapping, read_tsc};
+use driftless_linux::mapping::Mapping;
+use driftless_linux::signal::Signals;
 use serde_json::Value;
+
+use super::boot::{self, Boot};
+use super::process::{Ended, go_on};
 
 /// A running guest; it ends when this is dropped.
 #[derive(Debug)]
@@ -25,10 +28,6 @@ pub(crate) struct Guest {
     status: (i64, Value),
 }
 
-/// A child process that does not outlive us.
-#[derive(Debug)]
-pub(crate) struct Ended(Child);
-
 /// The guest's true offset at one instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Truth {
@@ -40,18 +39,10 @@ pub(crate) struct Truth {
     pub(crate) bound: Seconds,
 }
 
-/// What is needed to boot one.
-#[derive(Debug)]
-pub(crate) struct Boot<'a> {
-    pub(crate) kernel: &'a Path,
-    pub(crate) initramfs: &'a Path,
-    pub(crate) folder: &'a Path,
-    pub(crate) drift_ppm: f64,
-    pub(crate) ahead_s: i64,
-}
-
-/// A busy host needs patience.
-const BOOT_MAX: Duration = Duration::from_secs(180);
+/// Where the shared pages lie.
+pub(crate) const PAGES: &str = "/dev/shm";
+/// How their names begin.
+pub(crate) const PAGE: &str = "driftless-";
 /// An exchange that bounds the truth this well is good enough.
 const BOUND_WANTED: Seconds = Seconds(3e-6);
 /// Exchanges of one reading.
@@ -59,23 +50,26 @@ const EXCHANGES_MAX: u32 = 200;
 
 impl Guest {
     /// Boots and waits until the guest's agent answers.
-    pub(crate) fn boot(boot: &Boot<'_>) -> Result<Self> {
-        let khz = tsc_khz()? * (1.0 - boot.drift_ppm * 1e-6);
+    pub(crate) fn boot(boot: &Boot<'_>, signals: &Signals) -> Result<Self> {
+        let khz = boot::tsc_khz(signals)? * (1.0 - boot.drift_ppm * 1e-6);
         let unique = boot.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let shared_file = PathBuf::from(format!("/dev/shm/driftless-{unique}"));
+        let shared_file = Path::new(PAGES).join(format!("{PAGE}{unique}"));
         File::create(&shared_file)?.set_len(1 << 20)?;
         let shared = Mapping::open(&shared_file, page::WORDS)?;
-        let process = Ended::spawn(qemu(boot, khz, &shared_file), &boot.folder.join("qemu.log"))?;
+        let command = boot.command(khz, &shared_file);
+        boot.keep(&command)?;
+        let process = Ended::spawn(&command, &boot.folder.join("qemu.log"))?;
         let mut guest = Self { process, shared, shared_file, asked: 0, status: (0, Value::Null) };
-        guest.wait_until_ready(boot.folder)?;
+        guest.wait_until_ready(boot, signals)?;
         Ok(guest)
     }
 
-    fn wait_until_ready(&mut self, folder: &Path) -> Result<()> {
+    fn wait_until_ready(&mut self, boot: &Boot<'_>, signals: &Signals) -> Result<()> {
         let start = Instant::now();
         while self.shared.load(page::READY) == 0 {
-            if !self.process.is_running() || start.elapsed() > BOOT_MAX {
-                let log = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+            go_on(signals)?;
+            if !self.process.is_running() || start.elapsed() > boot.accelerator.patience() {
+                let log = |name: &str| fs::read_to_string(boot.folder.join(name)).unwrap_or_default();
                 let tail: String = log("console.log").lines().rev().take(8).collect::<Vec<_>>().join(" | ");
                 bail!("the guest did not come up; QEMU: {} console: {tail}", log("qemu.log").trim());
             }
@@ -180,103 +174,4 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.shared_file);
     }
-}
-
-impl Ended {
-    /// Starts it, without the power over any clock; the kernel ends it if we are killed.
-    pub(crate) fn spawn(command: Vec<String>, log: &Path) -> Result<Self> {
-        let log = File::create(log)?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .args(&command)
-            .env("DRIFTLESS_OBSERVE", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("starting {}", command.first().map_or("nothing", String::as_str)))?;
-        Ok(Self(child))
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The safe line of kernel parameters: nothing is left to refine the counter's rate against, and the watchdog is off.
-fn qemu(boot: &Boot<'_>, khz: f64, shared_file: &Path) -> Vec<String> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let append = format!(
-        "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} tsc=reliable hpet=disable pmtmr=0 lab.offset_s={}",
-        boot.ahead_s
-    );
-    let memory = format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}", text(shared_file));
-    let console = format!("file:{}", text(&boot.folder.join("console.log")));
-    let (kernel, initramfs) = (text(boot.kernel), text(boot.initramfs));
-    [
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg",
-        "-machine",
-        "q35",
-        "-cpu",
-        "max",
-        "-smp",
-        "1",
-        "-m",
-        "256M",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-rtc",
-        "base=utc,clock=host",
-        "-netdev",
-        "user,id=n0",
-        "-device",
-        "virtio-net-pci,netdev=n0,romfile=",
-        "-device",
-        "ivshmem-plain,memdev=shm",
-        "-object",
-        &memory,
-        "-serial",
-        &console,
-        "-kernel",
-        &kernel,
-        "-initrd",
-        &initramfs,
-        "-append",
-        &append,
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
-
-/// The true rate of the counter that the guest will have: the host's, measured against its clock over two seconds.
-fn tsc_khz() -> Result<f64> {
-    let look = || {
-        (0..50)
-            .map(|_| {
-                let (before, now, after) = (read_tsc(), ObservedClock.now(), read_tsc());
-                (after.wrapping_sub(before), before.wrapping_add(after.wrapping_sub(before) / 2), now.wall)
-            })
-            .min_by_key(|(width, ..)| *width)
-    };
-    let first = look().context("no look at the counter")?;
-    sleep(Duration::from_secs(2));
-    let second = look().context("no look at the counter")?;
-    let ticks = i64::try_from(second.1.wrapping_sub(first.1)).unwrap_or(0);
-    if ticks <= 0 {
-        bail!("this machine has no usable time-stamp counter: the lab cannot plant a drift here");
-    }
-    let elapsed = Seconds::from(second.2 - first.2).0;
-    Ok(Seconds::from(Span::from_nanos(ticks)).0 * 1e9 / elapsed / 1e3)
 }

@@ -1,22 +1,16 @@
-//! What the guest boots: Debian's kernel, and a small initramfs with busybox, the agent and the client.
+//! What the guest boots into: a small initramfs with busybox, the agent, the client and the kernel modules that they need.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::packages;
 
-use super::Client;
-
-/// A kernel and its modules.
-#[derive(Debug)]
-pub(crate) struct Kernel {
-    pub(crate) image: PathBuf,
-    modules: PathBuf,
-}
+use super::client::Client;
+use super::machine::Kernel;
 
 /// What the guest needs from its kernel's modules: the network card.
 const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
@@ -26,43 +20,19 @@ const APPLETS: [&str; 16] = [
     "sleep", "ps", "strace",
 ];
 
-/// Meta packages that name a small kernel, Debian's first, then Ubuntu's.
-const METAS: [&str; 3] = ["linux-image-cloud-amd64", "linux-image-virtual", "linux-image-arm64"];
-
-/// The distribution's own kernel, unpacked into the cache.
-pub(crate) fn kernel(cache: &Path) -> Result<Kernel> {
-    let packages: Vec<String> =
-        METAS.iter().filter_map(|meta| packages::dependency(meta, "linux-image-").ok()).take(1).collect();
-    let [package] = packages.as_slice() else {
-        bail!("apt knows none of {}; is this Debian or Ubuntu?", METAS.join(", "))
-    };
-    let root = packages::unpacked(package, cache)?;
-    let image = only_match(&root.join("boot"), "vmlinuz-")?;
-    let library = |root: &Path| {
-        [root.join("lib/modules"), root.join("usr/lib/modules")].into_iter().find(|folder| folder.is_dir())
-    };
-    if let Some(library) = library(&root) {
-        return Ok(Kernel { image, modules: only_match(&library, "")? });
-    }
-    // Ubuntu keeps the modules in a package of their own.
-    let root = packages::unpacked(&package.replacen("linux-image", "linux-modules", 1), cache)?;
-    let library = library(&root).context("the kernel's package holds no modules")?;
-    Ok(Kernel { image, modules: only_match(&library, "")? })
-}
-
 /// Builds the initramfs for a client.
 pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: &Path) -> Result<()> {
     let mut archive = Archive::default();
     for folder in ["bin", "lab", "lib", "lib64", "etc", "var", "var/empty", "var/lib", "run", "tmp", "usr"] {
         archive.folder(folder);
     }
-    let busybox = packages::find("busybox").context("busybox is missing")?;
-    archive.file("bin/busybox", &fs::read(busybox)?, true);
     for applet in APPLETS {
         archive.link(&format!("bin/{applet}"), "busybox");
     }
     archive.file("init", &fs::read(workspace.join("lab/guest/init"))?, true);
-    let mut programs = vec![(workspace.join("target/lab/driftless-lab-probe"), "bin/probe".to_owned())];
+    let busybox = packages::find("busybox").context("busybox is missing")?;
+    let probe = workspace.join("target/lab/driftless-lab-probe");
+    let mut programs = vec![(busybox, "bin/busybox".to_owned()), (probe, "bin/probe".to_owned())];
     programs.extend(client.program.iter().map(|program| (program.clone(), "bin/client".to_owned())));
     programs.extend(packages::find("strace").map(|strace| (strace, "bin/strace".to_owned())));
     for (program, place) in &programs {
@@ -94,13 +64,7 @@ const GROUP: &str = "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102
 
 /// The modules in the order of loading, uncompressed, by file name. `modules.dep`: "path: dependency dependency…".
 fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
-    let list = kernel.modules.join("modules.dep");
-    if !list.exists() {
-        let version = kernel.modules.file_name().unwrap_or_default();
-        let root = kernel.modules.ancestors().nth(3).context("the modules lie too high")?;
-        packages::quietly(Command::new("depmod").arg("-b").arg(root).arg(version))?;
-    }
-    let text = fs::read_to_string(&list)?;
+    let text = fs::read_to_string(kernel.modules.join("modules.dep"))?;
     let mut ordered: Vec<String> = Vec::new();
     for module in MODULES {
         let ends = [format!("/{module}.ko:"), format!("/{module}.ko.xz:"), format!("/{module}.ko.zst:")];
@@ -126,11 +90,12 @@ fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn uncompressed(file: &Path) -> Result<Vec<u8>> {
-    let tool = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("xz") => "xz",
-        Some("zst") => "zstd",
+    let (tool, package) = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("xz") => ("xz", "xz-utils"),
+        Some("zst") => ("zstd", "zstd"),
         _ => return fs::read(file).with_context(|| file.display().to_string()),
     };
+    packages::need(&[(tool, package)])?;
     let output = Command::new(tool).arg("-dc").arg(file).output().with_context(|| tool.to_owned())?;
     Ok(output.stdout)
 }
@@ -144,14 +109,6 @@ fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<BTreeSet<Pa
         found.extend(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
     }
     Ok(found)
-}
-
-fn only_match(folder: &Path, prefix: &str) -> Result<PathBuf> {
-    fs::read_dir(folder)?
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
-        .with_context(|| format!("nothing like {prefix}* in {}", folder.display()))
 }
 
 /// An initramfs in cpio's "newc" format (Documentation/driver-api/early-userspace/buffer-format.rst).

@@ -90,8 +90,7 @@ impl Look {
 
 impl Summary {
     pub(crate) fn of(
-        scenario: &str,
-        client: &str,
+        (scenario, client): (&str, &str),
         looks: &[Look],
         (backward, forward): (i64, i64),
         resident_kb: i64,
@@ -153,7 +152,7 @@ fn is_adjusted(before: &Look, after: &Look) -> bool {
     before.tick != after.tick || (before.frequency_ppm - after.frequency_ppm).abs() > 1e-5
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+pub(super) fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
@@ -166,7 +165,7 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     clippy::cast_sign_loss,
     reason = "an index into a run's few thousand looks"
 )]
-fn quantile(values: &[f64], part: f64) -> f64 {
+pub(super) fn quantile(values: &[f64], part: f64) -> f64 {
     let index = (values.len().saturating_sub(1) as f64 * part).ceil() as usize;
     values.get(index).copied().unwrap_or(f64::NAN)
 }
@@ -201,14 +200,14 @@ mod tests {
 
     #[test]
     fn a_kept_clock_is_ok_and_its_first_step_back_is_forgiven() {
-        let summary = Summary::of("s", "c", &looks(50e-6), (1, 0), 0, Seconds(100e-6));
+        let summary = Summary::of(("s", "c"), &looks(50e-6), (1, 0), 0, Seconds(100e-6));
         assert!(summary.ok, "{summary}");
         assert_eq!((summary.time_to_1ms, summary.backward_steps), (Some(2.0), 0));
     }
 
     #[test]
     fn a_clock_that_is_off_or_goes_back_again_is_not() {
-        assert!(!Summary::of("s", "c", &looks(150e-6), (1, 0), 0, Seconds(100e-6)).ok);
-        assert!(!Summary::of("s", "c", &looks(50e-6), (2, 0), 0, Seconds(100e-6)).ok);
+        assert!(!Summary::of(("s", "c"), &looks(150e-6), (1, 0), 0, Seconds(100e-6)).ok);
+        assert!(!Summary::of(("s", "c"), &looks(50e-6), (2, 0), 0, Seconds(100e-6)).ok);
     }
 }

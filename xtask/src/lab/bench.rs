@@ -1,0 +1,138 @@
+//! What one guest needs on the host: packages, programs, an initramfs, and a server of the host's time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use driftless_linux::signal::Signals;
+
+use crate::packages;
+
+use super::boot::{Accelerator, Boot};
+use super::client::{self, Client, Kind};
+use super::guest::Guest;
+use super::image;
+use super::machine::Machine;
+use super::process::{Ended, go_on};
+
+/// Everything that one guest needs on the host.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// Where the run leaves what it leaves.
+    pub(crate) folder: PathBuf,
+    workspace: PathBuf,
+    machine: Machine,
+    initramfs: PathBuf,
+    port: u16,
+    server: Option<Ended>,
+}
+
+impl Bench {
+    /// Fetches and builds what is missing and starts the host's server.
+    pub(crate) fn new(name: &str, kind: Kind) -> Result<Self> {
+        let (workspace, lab) = (workspace()?, folder()?);
+        let cache = lab.join("cache");
+        let machine = prepare()?;
+        build(&workspace)?;
+        let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
+        let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let port = free_port()?;
+        let client: Client = client::prepare(kind, port, &workspace, &cache)?;
+        let initramfs = folder.join("initramfs");
+        image::initramfs(&machine.kernel, &client, &workspace, &initramfs)?;
+        let mut bench = Self { folder, workspace, machine, initramfs, port, server: None };
+        bench.serve_or_not(false)?;
+        Ok(bench)
+    }
+
+    /// Boots the guest; where KVM was asked for and brings none up, without it.
+    pub(crate) fn boot(
+        &self,
+        accelerator: Accelerator,
+        (drift_ppm, ahead_s): (f64, i64),
+        signals: &Signals,
+    ) -> Result<Guest> {
+        let boot = Boot {
+            machine: &self.machine,
+            accelerator,
+            initramfs: &self.initramfs,
+            folder: &self.folder,
+            drift_ppm,
+            ahead_s,
+        };
+        let guest = Guest::boot(&boot, signals);
+        match guest {
+            Err(error) if accelerator == Accelerator::Kvm => {
+                go_on(signals)?;
+                eprintln!("xtask: no guest comes up under KVM here, taking TCG: {error:#}");
+                Guest::boot(&Boot { accelerator: Accelerator::Tcg, ..boot }, signals)
+            }
+            guest => guest,
+        }
+    }
+
+    /// Removes what only a second boot of the same guest would need.
+    pub(crate) fn forget_initramfs(&self) {
+        let _ = fs::remove_file(&self.initramfs);
+    }
+
+    /// Starts the host's server, or lets it vanish.
+    pub(crate) fn serve_or_not(&mut self, is_gone: bool) -> Result<()> {
+        if is_gone {
+            self.server = None;
+        } else if self.server.is_none() {
+            let mut command = Command::new(self.workspace.join("target/lab/driftless"));
+            command.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{}", self.port)]);
+            self.server = Some(Ended::spawn(&command, &self.folder.join("server.log"))?);
+        }
+        Ok(())
+    }
+}
+
+/// Gets what a guest is made of: Debian's packages, installed or in the cache.
+pub(crate) fn prepare() -> Result<Machine> {
+    packages::need(&[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+        ("depmod", "kmod"),
+        ("setpriv", "util-linux"),
+    ])?;
+    let cache = folder()?.join("cache");
+    fs::create_dir_all(&cache)?;
+    Machine::find(&cache)
+}
+
+/// The workspace's root.
+pub(crate) fn workspace() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
+}
+
+/// Where the lab keeps its cache and its runs.
+pub(crate) fn folder() -> Result<PathBuf> {
+    Ok(match std::env::var_os("DRIFTLESS_LAB_DIR") {
+        Some(folder) => std::path::absolute(folder)?,
+        None => workspace()?.join(".lab"),
+    })
+}
+
+fn build(workspace: &Path) -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--profile", "lab", "-p", "driftless", "-p", "driftless-lab-probe"]);
+    // The first time takes a minute: then cargo's own progress is shown.
+    if workspace.join("target/lab/driftless").exists() {
+        cargo.arg("--quiet");
+    } else {
+        eprintln!("xtask: building driftless and the guest's agent");
+    }
+    let built = cargo.current_dir(workspace).env_remove("CARGO_TARGET_DIR").status()?;
+    if built.success() { Ok(()) } else { bail!("cargo build failed") }
+}
+
+/// A UDP port that nobody uses on loopback.
+fn free_port() -> Result<u16> {
+    Ok(std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
+}

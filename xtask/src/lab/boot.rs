@@ -1,0 +1,140 @@
+//! How a guest is booted: QEMU's command line, and the kernel parameters that plant a drift beneath adjtimex.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use driftless_core::clock::Clock as _;
+use driftless_core::time::{Seconds, Span};
+use driftless_linux::clock::ObservedClock;
+use driftless_linux::mapping::read_tsc;
+use driftless_linux::signal::Signals;
+
+use super::machine::Machine;
+use super::process::rest;
+
+/// What is needed to boot a guest.
+#[derive(Debug)]
+pub(crate) struct Boot<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) drift_ppm: f64,
+    pub(crate) ahead_s: i64,
+}
+
+/// Who executes the guest's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Accelerator {
+    /// QEMU's own translation: works everywhere, and the drift can be planted
+    #[default]
+    Tcg,
+    /// The processor, where this machine lets us; tried, with the other to fall back to
+    Kvm,
+}
+
+impl Accelerator {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+
+    /// How long a boot may take: a busy host needs patience, but a guest under KVM that is not up by then has hung.
+    pub(crate) const fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Tcg => 180,
+            Self::Kvm => 30,
+        })
+    }
+
+    const fn processor(self) -> &'static str {
+        match self {
+            Self::Tcg => "max",
+            Self::Kvm => "host",
+        }
+    }
+}
+
+/// Nothing is left to refine the counter's rate against, and the watchdog is off.
+const PLANTED: &str = "tsc=reliable hpet=disable pmtmr=0";
+/// What makes a guest under KVM believe its counter, too, and not the hypervisor's page.
+const PLANTED_KVM: &str = "no-kvmclock";
+/// Devices that only newer QEMUs have, and only newer kernels drive: each is used where it is there.
+const NEWER_DEVICES: [(&str, &str); 2] = [("vmclock", "vmclock"), ("vmgenid", "vmgenid,guid=auto")];
+
+impl Boot<'_> {
+    /// QEMU's command line for a counter that is believed to run at `khz`.
+    pub(crate) fn command(&self, khz: f64, shared_file: &Path) -> Command {
+        let mut append = format!(
+            "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {PLANTED} lab.offset_s={}",
+            self.ahead_s
+        );
+        if self.accelerator == Accelerator::Kvm {
+            append.push(' ');
+            append.push_str(PLANTED_KVM);
+        }
+        let qemu = &self.machine.qemu;
+        let mut command = qemu.command();
+        command.args([
+            "-accel",
+            self.accelerator.name(),
+            "-machine",
+            "q35",
+            "-cpu",
+            self.accelerator.processor(),
+        ]);
+        command.args(["-smp", "1", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none"]);
+        command.args(["-no-reboot", "-rtc", "base=utc,clock=host"]);
+        command.args(["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]);
+        let memory =
+            format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}", shared_file.display());
+        command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm"]);
+        for (device, option) in NEWER_DEVICES {
+            if qemu.has(device) {
+                command.args(["-device", option]);
+            }
+        }
+        command.arg("-serial").arg(format!("file:{}", self.folder.join("console.log").display()));
+        command.arg("-kernel").arg(&self.machine.kernel.image);
+        command.arg("-initrd").arg(self.initramfs).args(["-append", &append]);
+        command
+    }
+
+    /// Leaves the command line beside the run's other files.
+    pub(crate) fn keep(&self, command: &Command) -> Result<()> {
+        let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
+        let variables = command
+            .get_envs()
+            .map(|(key, value)| format!("{}={}", key.to_string_lossy(), quoted(value.unwrap_or_default())));
+        let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
+        let line: Vec<String> = variables.chain(words).collect();
+        let file = self.folder.join("qemu.sh");
+        fs::write(&file, format!("{}\n", line.join(" "))).with_context(|| file.display().to_string())
+    }
+}
+
+/// The true rate of the counter that the guest will have: the host's, measured against its clock over two seconds.
+pub(crate) fn tsc_khz(signals: &Signals) -> Result<f64> {
+    let look = || {
+        (0..50)
+            .map(|_| {
+                let (before, now, after) = (read_tsc(), ObservedClock.now(), read_tsc());
+                (after.wrapping_sub(before), before.wrapping_add(after.wrapping_sub(before) / 2), now.wall)
+            })
+            .min_by_key(|(width, ..)| *width)
+    };
+    let first = look().context("no look at the counter")?;
+    rest(signals, Duration::from_secs(2))?;
+    let second = look().context("no look at the counter")?;
+    let ticks = i64::try_from(second.1.wrapping_sub(first.1)).unwrap_or(0);
+    if ticks <= 0 {
+        bail!("this machine has no usable time-stamp counter: the lab cannot plant a drift here");
+    }
+    let elapsed = Seconds::from(second.2 - first.2).0;
+    Ok(Seconds::from(Span::from_nanos(ticks)).0 * 1e9 / elapsed / 1e3)
+}

@@ -1,0 +1,63 @@
+//! Scenarios with each client in turn, as the Markdown table of docs/lab.md.
+
+use anyhow::Result;
+use driftless_core::time::Seconds;
+use driftless_linux::signal::Signals;
+
+use super::Plan;
+use super::boot::Accelerator;
+use super::client::Kind;
+use super::process::go_on;
+use super::scenario::Scenario;
+use super::summary::{Summary, quantile, sorted};
+
+const CLIENTS: [Kind; 3] = [Kind::Driftless, Kind::Chronyd, Kind::Openntpd];
+
+/// Runs each scenario `runs` times with each client, one guest at a time, and prints a row when it is measured.
+pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator) -> Result<()> {
+    let signals = Signals::install()?;
+    println!(
+        "| scenario | client | below 1 ms after | median | 99 % | max | after median | steps (back) | resident |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for scenario in scenarios {
+        let mut about_median: [Vec<f64>; CLIENTS.len()] = Default::default();
+        for _ in 0..runs {
+            for (kind, figures) in CLIENTS.into_iter().zip(&mut about_median) {
+                match (Plan { scenario, kind, accelerator, keep: false }).measure(&signals) {
+                    Ok(summary) => {
+                        println!("{}", row(&summary));
+                        figures.push(summary.rms_about_median);
+                    }
+                    Err(error) => {
+                        go_on(&signals)?;
+                        println!("| {} | {} | not measured: {error:#} |", scenario.name, kind.name());
+                    }
+                }
+            }
+        }
+        let [ours, chronyd, _] = about_median.map(|figures| quantile(&sorted(figures.into_iter()), 0.5));
+        ratios.push(format!("{} {:.2}", scenario.name, ours / chronyd));
+    }
+    println!("\nRMS about the median, driftless / chronyd, median of the runs: {}", ratios.join(", "));
+    Ok(())
+}
+
+fn row(of: &Summary) -> String {
+    let plain = |seconds: f64| Seconds(seconds).to_string().trim_start_matches('+').to_owned();
+    format!(
+        "| {} | {} | {} | {} | {} | {} | {} | {} ({}) | {}.{} MB |",
+        of.scenario,
+        of.client,
+        of.time_to_1ms.map_or_else(|| "never".to_owned(), |at| format!("{at:.1} s")),
+        plain(of.median_offset),
+        plain(of.p99_offset),
+        plain(of.max_offset),
+        plain(of.rms_about_median),
+        of.steps,
+        of.backward_steps,
+        of.resident_kb / 1000,
+        of.resident_kb % 1000 / 100,
+    )
+}
