@@ -106,6 +106,7 @@ fn unit_tests() -> Result<(bool, String)> {
         &["test", "--workspace"]
     };
     let mut command = cargo(arguments)?;
+    command.env("DRIFTLESS_PEERS", lab::peers()?);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (errors, output) = (child.stderr.take(), child.stdout.take());
     let from_output = std::thread::spawn(move || output.map(|output| echo(output, "test result:")));

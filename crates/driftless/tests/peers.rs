@@ -1,24 +1,35 @@
-//! Real peers: chronyd, never with control of this machine's clock, and ntpsec's ntpdig.
+//! Real peers: chronyd, never with control of this machine's clock, ntpsec's ntpdig, and ntpd-rs.
 //!
-//! They are found in PATH, /usr/sbin, or the folder that `DRIFTLESS_PEERS` names; without them a test says that it was skipped.
+//! They are found in the folders that `DRIFTLESS_PEERS` names, in PATH or /usr/sbin; without them a test says that it was skipped.
+//! `cargo xtask test` unpacks those that the distribution has.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Far from what two readings of one clock over loopback differ by, and far from what a wrong reading of a packet gives.
+const GOOD_S: f64 = 0.01;
 
 /// Without the power over the clock.
-fn harmless(program: impl AsRef<std::ffi::OsStr>) -> Command {
+fn harmless(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    if fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
+    if is_root() {
         command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
     }
     command.arg(program).env("DRIFTLESS_OBSERVE", "1").stdin(Stdio::null());
     command
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
 }
 
 fn driftless() -> Command {
@@ -57,17 +68,43 @@ fn free_port() -> String {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
+fn our_server(port: &str) -> Running {
+    started(driftless().args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{port}")]))
+}
+
+/// chronyd as a server that never touches the clock.
+fn their_server(chronyd: &Path, port: &str, directory: &Path) -> Running {
+    let config = directory.join("chrony.conf");
+    let text = format!(
+        "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.1\nlocal stratum 5\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
+        directory.join("pid").display()
+    );
+    fs::write(&config, text).unwrap();
+    started(harmless(chronyd).args(["-x", "-d", "-u", "root", "-f"]).arg(&config))
+}
+
 fn said(output: &Output) -> String {
     let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()
+}
+
+/// Asks again and again until there is an answer, for at most 20 s.
+fn soon<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(text) => assert!(start.elapsed() < Duration::from_secs(20), "{text}"),
+        }
+        sleep(Duration::from_millis(500));
+    }
 }
 
 #[test]
 fn chronyd_gets_good_time_from_our_server() {
     let Some(chronyd) = peer("chronyd") else { return };
     let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
-    let listen = format!("127.0.0.1:{port}");
-    let _server = started(driftless().args(["serve", "--as-is", "--listen", &listen]));
+    let _server = our_server(&port);
     let pid = format!("pidfile {}", directory.path().join("pid").display());
     let source = format!("server 127.0.0.1 port {port} iburst");
     let output = harmless(chronyd)
@@ -76,27 +113,65 @@ fn chronyd_gets_good_time_from_our_server() {
         .unwrap();
     let text = said(&output);
     let off = text.split("wrong by ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or(&text);
-    assert!(off.parse::<f64>().unwrap_or_else(|_| panic!("{text}")).abs() < 0.01, "{text}");
+    assert!(off.parse::<f64>().unwrap_or_else(|_| panic!("{text}")).abs() < GOOD_S, "{text}");
+}
+
+/// ntpdig asks port 123 only: both live in a network namespace of their own, where that port is free.
+#[test]
+fn ntpdig_gets_good_time_from_our_server() {
+    let (Some(ntpdig), Some(_)) = (peer("ntpdig"), peer("python3")) else { return };
+    let modules = ntpdig.parent().unwrap().with_file_name("lib/python3/dist-packages");
+    let alone: &[&str] = if is_root() { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
+    if !Command::new("unshare")
+        .args(alone)
+        .args(["ip", "link", "set", "lo", "up"])
+        .status()
+        .unwrap()
+        .success()
+    {
+        eprintln!("skipped: no network namespace of our own, or no ip(8), here");
+        return;
+    }
+    let script = "ip link set lo up && { \"$0\" serve --as-is --listen 127.0.0.1:123 & sleep 1; \"$1\" -j 127.0.0.1; kill $!; }";
+    let output = harmless("unshare")
+        .args(alone)
+        .args(["sh", "-c", script, env!("CARGO_BIN_EXE_driftless")])
+        .arg(ntpdig)
+        .env("PYTHONPATH", modules)
+        .output()
+        .unwrap();
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));
+    assert!(answer["offset"].as_f64().unwrap().abs() < GOOD_S, "{answer}");
+    assert_eq!((&answer["stratum"], &answer["adjusted"]), (&10.into(), &false.into()), "{answer}");
 }
 
 #[test]
-fn we_get_good_time_from_chronyd() {
+fn query_and_waitsync_get_good_time_from_chronyd() {
     let Some(chronyd) = peer("chronyd") else { return };
     let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
-    let config = directory.path().join("chrony.conf");
-    let pid = directory.path().join("pid");
-    fs::write(
-        &config,
-        format!(
-            "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.1\nlocal stratum 5\ncmdport 0\nbindcmdaddress /\npidfile {}\n",
-            pid.display()
-        ),
-    )
-    .unwrap();
-    let _server = started(harmless(chronyd).args(["-x", "-d", "-u", "root", "-f"]).arg(&config));
+    let _server = their_server(&chronyd, &port, directory.path());
     let query = driftless().args(["query", &format!("127.0.0.1:{port}")]).output().unwrap();
     assert!(query.status.success() && said(&query).contains("stratum 5"), "{}", said(&query));
     let source = format!("ntp:127.0.0.1:{port}");
     let observed = driftless().args(["waitsync", "--once", "--source", &source]).output().unwrap();
     assert!(observed.status.success(), "{}", said(&observed));
+}
+
+#[test]
+fn an_observing_daemon_gets_good_time_from_chronyd() {
+    let Some(chronyd) = peer("chronyd") else { return };
+    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = their_server(&chronyd, &port, directory.path());
+    let control = directory.path().join("control.sock");
+    let mut daemon = driftless();
+    daemon.args(["run", "--observe", "--source", &format!("ntp:127.0.0.1:{port}"), "--state-dir"]);
+    let _daemon = started(daemon.arg(directory.path()).arg("--control").arg(&control));
+    let report = soon(|| {
+        let output = driftless().args(["status", "--json", "--control"]).arg(&control).output().unwrap();
+        let report: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        report.filter(|report| report["state"] == "synchronised").ok_or_else(|| said(&output))
+    });
+    assert!(report["offset"].as_f64().unwrap().abs() < GOOD_S, "{report}");
+    assert_eq!(report["stratum"], 6, "{report}");
 }

@@ -6,6 +6,7 @@ mod client;
 mod guest;
 mod image;
 mod machine;
+mod peers;
 mod process;
 mod scenario;
 mod summary;
@@ -23,6 +24,7 @@ pub(crate) use bench::{Bench, folder, prepare, workspace};
 pub(crate) use boot::Accelerator;
 pub(crate) use client::Kind;
 pub(crate) use guest::Guest;
+pub(crate) use peers::peers;
 pub(crate) use process::rest;
 pub(crate) use scenario::{MEDIAN_MAX, Scenario, find};
 pub(crate) use summary::{Look, Summary};
@@ -193,5 +195,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn is_running(left: &Path) -> bool {
     let name = left.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let Some(process) = name.rsplit('-').nth(1) else { return false };
-    fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|command| command.trim() == "xtask")
+    fs::read_link(format!("/proc/{process}/exe"))
+        .is_ok_and(|program| program.file_name().is_some_and(|name| name == "xtask"))
 }
