@@ -24,6 +24,8 @@ const AHEAD_S: i64 = 120;
 const FREE: Duration = Duration::from_secs(15);
 const KEPT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Between two lines where no terminal is redrawn: about a second, in whole looks.
+const LINE_EVERY: Duration = Duration::from_millis(950);
 
 pub(crate) fn run(_: &Args) -> Result<bool> {
     let signals = Signals::install()?;
@@ -32,13 +34,15 @@ pub(crate) fn run(_: &Args) -> Result<bool> {
     let mut guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), &signals)?;
     bench.forget_initramfs();
     let mut screen = Screen::new();
-    println!("host: this machine, its clock is only read. guest: free running for {} s", FREE.as_secs());
+    screen.say(&format!(
+        "this machine is the host, its clock is only read; offset = host - guest; the guest runs free for {} s",
+        FREE.as_secs()
+    ));
     let free = watch(&mut guest, &signals, FREE, &mut screen)?;
     guest.set_client(true);
-    screen.say("guest: `driftless run` starts");
+    screen.say("`driftless run` starts in the guest");
     let kept = watch(&mut guest, &signals, KEPT, &mut screen)?;
     let summary = Summary::of(("demo", "driftless"), &kept, guest.steps(), guest.resident_kb(), MEDIAN_MAX);
-    screen.end();
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");
     Ok(summary.ok)
@@ -56,7 +60,7 @@ fn watch(guest: &mut Guest, signals: &Signals, length: Duration, screen: &mut Sc
     Ok(looks)
 }
 
-/// One line, redrawn on a terminal, a line a second elsewhere.
+/// A few lines, redrawn in place on a terminal; a line a second elsewhere.
 struct Screen {
     is_terminal: bool,
     shown: Option<Instant>,
@@ -68,37 +72,35 @@ impl Screen {
     }
 
     fn show(&mut self, look: &Look) {
-        if !self.is_terminal && self.shown.is_some_and(|shown| shown.elapsed() < Duration::from_millis(990)) {
+        if !self.is_terminal && self.shown.is_some_and(|shown| shown.elapsed() < LINE_EVERY) {
             return;
         }
-        self.shown = Some(Instant::now());
-        let estimated = look.estimated.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
-        let line = format!(
-            "{:5.1} s  true offset {:>12}  estimated {:>12}  tick {:>5}  frequency {:>+9.3} ppm  {}",
-            look.at_s,
-            look.offset.to_string(),
-            estimated,
-            if look.tick == 0 { 10_000 } else { look.tick },
-            look.frequency_ppm,
-            if look.state == "-" { "free running" } else { &look.state }
-        );
-        if self.is_terminal {
-            print!("\r\x1b[K{line}");
-            let _ = std::io::stdout().flush();
+        let told = [
+            ("", format!("{:.1} s", look.at_s)),
+            ("true offset", look.offset.to_string()),
+            ("estimated", look.estimated.map_or_else(|| "-".to_owned(), |offset| offset.to_string())),
+            ("tick", if look.tick == 0 { 10_000 } else { look.tick }.to_string()),
+            ("frequency", format!("{:+.3} ppm", look.frequency_ppm)),
+            ("", if look.state == "-" { "free running".to_owned() } else { look.state.clone() }),
+        ];
+        if !self.is_terminal {
+            println!("{}", told.map(|(name, value)| format!("{name} {value:>12}")).join("  ").trim());
         } else {
-            println!("{line}");
+            if self.shown.is_some() {
+                print!("\x1b[{}A", told.len());
+            }
+            for (name, value) in &told {
+                println!("\r\x1b[K  {name:<12} {value:>14}");
+            }
         }
+        let _ = std::io::stdout().flush();
+        self.shown = Some(Instant::now());
     }
 
-    fn say(&self, text: &str) {
-        self.end();
+    /// A line that stays.
+    fn say(&mut self, text: &str) {
+        self.shown = None;
         println!("{text}");
-    }
-
-    fn end(&self) {
-        if self.is_terminal {
-            println!();
-        }
     }
 }
 
@@ -115,16 +117,18 @@ fn leave(to: &Path, free: &[Look], kept: &[Look], summary: &Summary) -> Result<(
     }
     fs::write(to.join("samples.csv"), csv)?;
     fs::write(to.join("summary.json"), serde_json::to_string(summary)?)?;
-    let after = kept.iter().map(|l| (l.at_s + started_s, l));
-    let truth =
-        free.iter().map(|l| (l.at_s, l.offset.0)).chain(after.clone().map(|(at, l)| (at, l.offset.0)));
+    let good = |l: &&Look| l.is_good();
+    let after = kept.iter().filter(good).map(|l| (l.at_s + started_s, l));
+    let before = free.iter().filter(good).map(|l| (l.at_s, l.offset.0));
+    let truth = before.chain(after.clone().map(|(at, l)| (at, l.offset.0)));
     let believed = after.filter_map(|(at, l)| l.estimated.map(|Seconds(offset)| (at, offset)));
     let curves = [
         Curve { name: "true offset", points: truth.collect() },
         Curve { name: "the daemon's estimate", points: believed.collect() },
     ];
-    let picture = to.join("offset.svg");
-    draw(&picture, "a guest 676 ppm fast, started 2 minutes ahead: host - guest", started_s, &curves)?;
-    println!("picture {}, data {}", picture.display(), to.join("samples.csv").display());
+    for name in ["offset.svg", "offset.png"] {
+        draw(&to.join(name), started_s, &curves)?;
+    }
+    println!("in {}: offset.png, offset.svg, samples.csv, summary.json", to.display());
     Ok(())
 }
