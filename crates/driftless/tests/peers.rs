@@ -175,3 +175,33 @@ fn an_observing_daemon_gets_good_time_from_chronyd() {
     assert!(report["offset"].as_f64().unwrap().abs() < GOOD_S, "{report}");
     assert_eq!(report["stratum"], 6, "{report}");
 }
+
+/// ntpd-rs ends where it may not steer: strace tells it that it did, without the call ever being made.
+#[test]
+fn ntpd_rs_gets_good_time_from_our_server() {
+    let (Some(daemon), Some(control), Some(_)) = (peer("ntp-daemon"), peer("ntp-ctl"), peer("strace")) else {
+        return;
+    };
+    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = our_server(&port);
+    let config = directory.path().join("ntp.toml");
+    let text = format!(
+        "[observability]\nobservation-path = \"{}\"\n\n[[source]]\nmode = \"server\"\naddress = \"127.0.0.1:{port}\"\n",
+        directory.path().join("observe").display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut client = harmless("strace");
+    client.args(["-f", "-qq", "-e", "trace=clock_adjtime,adjtimex,clock_settime,settimeofday"]);
+    client.args(["-e", "inject=clock_adjtime,adjtimex,clock_settime,settimeofday:retval=0"]);
+    // strace's own end would leave it running.
+    client.args(["setpriv", "--pdeathsig", "KILL"]);
+    let _client = started(client.arg(daemon).arg("-c").arg(&config));
+    let offset = soon(|| {
+        let text = said(&harmless(&control).arg("-c").arg(&config).arg("status").output().unwrap());
+        let number = |name: &str| text.split(name).nth(1)?.split_whitespace().next()?.parse::<f64>().ok();
+        // Before the first reply is in, there are missing polls.
+        let has_all = number("Missing polls:").is_some_and(|missing| missing < 0.5);
+        number("Offset:").filter(|_| has_all).ok_or(text)
+    });
+    assert!(offset.abs() < GOOD_S, "{offset}");
+}
