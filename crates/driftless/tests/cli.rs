@@ -191,7 +191,9 @@ fn observing_makes_no_call_that_sets_a_clock() {
     let _server = server(port);
     let mut command = Command::new("strace");
     command.args(["-f", "-e", "trace=clock_adjtime,adjtimex,clock_settime,settimeofday,ioctl", "-o"]);
-    command.arg(&trace).arg(env!("CARGO_BIN_EXE_driftless")).env("DRIFTLESS_OBSERVE", "1");
+    // strace's own end would leave the daemon running.
+    command.arg(&trace).args(["setpriv", "--pdeathsig", "KILL"]);
+    command.arg(env!("CARGO_BIN_EXE_driftless")).env("DRIFTLESS_OBSERVE", "1");
     let _daemon = Running(observer(&mut command, port, directory.path()).spawn().unwrap());
     let control = directory.path().join("control.sock");
     let path = control.to_str().unwrap();
