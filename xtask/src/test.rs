@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use driftless_linux::signal::Signals;
 
-use crate::lab::{self, Kind, Scenario, workspace};
+use crate::lab::{self, Accelerator, Kind, Plan, Scenario, workspace};
 use crate::packages::find;
 
 /// Arguments of `cargo xtask test`.
@@ -73,17 +74,23 @@ fn is_guest_kept() -> Result<bool> {
         eprintln!("xtask: a real guest: skipped, none can be booted here: {error:#}");
         return Ok(true);
     }
+    let signals = Signals::install()?;
     let Some(scenario) = lab::find(LAB.0) else { bail!("there is no scenario {}", LAB.0) };
     let scenario = Scenario { watch: LAB.1, ..scenario };
     for run in 1..=LAB_RUNS_MAX {
-        match lab::measure(&scenario, Kind::Driftless) {
+        let plan =
+            Plan { scenario: &scenario, kind: Kind::Driftless, accelerator: Accelerator::Tcg, keep: false };
+        match plan.measure(&signals) {
             Ok(summary) => {
                 eprintln!("xtask: a real guest, run {run}: {summary}");
                 if summary.ok {
                     return Ok(true);
                 }
             }
-            Err(error) => eprintln!("xtask: a real guest, run {run}: {error:#}"),
+            Err(error) => {
+                lab::go_on(&signals)?;
+                eprintln!("xtask: a real guest, run {run}: {error:#}");
+            }
         }
     }
     Ok(false)

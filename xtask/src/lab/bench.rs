@@ -65,9 +65,9 @@ impl Bench {
         };
         let guest = Guest::boot(&boot, signals);
         match guest {
-            Err(error) if accelerator == Accelerator::Kvm => {
+            Err(_) if accelerator == Accelerator::Kvm => {
                 go_on(signals)?;
-                eprintln!("xtask: no guest comes up under KVM here, taking TCG: {error:#}");
+                eprintln!("xtask: no guest comes up under KVM here; taking TCG");
                 Guest::boot(&Boot { accelerator: Accelerator::Tcg, ..boot }, signals)
             }
             guest => guest,

@@ -25,7 +25,7 @@ pub(crate) use boot::Accelerator;
 pub(crate) use client::Kind;
 pub(crate) use guest::Guest;
 pub(crate) use peers::peers;
-pub(crate) use process::rest;
+pub(crate) use process::{go_on, rest};
 pub(crate) use scenario::{MEDIAN_MAX, Scenario, find};
 pub(crate) use summary::{Look, Summary};
 
@@ -119,11 +119,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) accelerator: Accelerator,
     /// Whether the initramfs stays.
     pub(crate) keep: bool,
-}
-
-/// Runs one scenario with the usual machine to its end.
-pub(crate) fn measure(scenario: &Scenario, kind: Kind) -> Result<Summary> {
-    Plan { scenario, kind, accelerator: Accelerator::Tcg, keep: false }.measure(&Signals::install()?)
 }
 
 impl Plan<'_> {
