@@ -29,10 +29,9 @@ const LINE_EVERY: Duration = Duration::from_millis(950);
 
 pub(crate) fn run(_: &Args) -> Result<bool> {
     let signals = Signals::install()?;
-    let bench = Bench::new("demo", Kind::Driftless)?;
+    let bench = Bench::new("demo", Kind::Driftless, 0)?;
     eprintln!("xtask: booting a real Linux guest whose counter runs {DRIFT_PPM} ppm fast, two minutes ahead");
     let mut guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), &signals)?;
-    bench.forget_initramfs();
     let mut screen = Screen::new();
     screen.say(&format!(
         "this machine is the host, its clock is only read; offset = host - guest; the guest runs free for {} s",
@@ -42,7 +41,8 @@ pub(crate) fn run(_: &Args) -> Result<bool> {
     guest.set_client(true);
     screen.say("`driftless run` starts in the guest");
     let kept = watch(&mut guest, &signals, KEPT, &mut screen)?;
-    let summary = Summary::of(("demo", "driftless"), &kept, guest.steps(), guest.resident_kb(), MEDIAN_MAX);
+    let summary =
+        Summary::of(("demo", "driftless"), (&kept, &[]), guest.steps(), guest.resident_kb(), MEDIAN_MAX);
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");
     Ok(summary.ok)
@@ -52,7 +52,7 @@ fn watch(guest: &mut Guest, signals: &Signals, length: Duration, screen: &mut Sc
     let start = Instant::now();
     let mut looks = Vec::new();
     while start.elapsed() < length {
-        let look = Look::take(guest, start)?;
+        let look = Look::take(guest, start, 0)?;
         screen.show(&look);
         looks.push(look);
         rest(signals, LOOK_EVERY)?;

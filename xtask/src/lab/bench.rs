@@ -16,6 +16,7 @@ use super::guest::Guest;
 use super::image;
 use super::machine::Machine;
 use super::process::{Ended, go_on};
+use super::relay::Relay;
 
 /// Everything that one guest needs on the host.
 #[derive(Debug)]
@@ -25,13 +26,18 @@ pub(crate) struct Bench {
     workspace: PathBuf,
     machine: Machine,
     initramfs: PathBuf,
+    /// Whether the initramfs stays when this is dropped.
+    pub(crate) keeps_initramfs: bool,
+    /// Where the server listens.
     port: u16,
     server: Option<Ended>,
+    /// What stands between it and the guest where the host's clock is to be off.
+    _relay: Option<Relay>,
 }
 
 impl Bench {
     /// Fetches and builds what is missing and starts the host's server.
-    pub(crate) fn new(name: &str, kind: Kind) -> Result<Self> {
+    pub(crate) fn new(name: &str, kind: Kind, host_ahead_s: i64) -> Result<Self> {
         let (workspace, lab) = (workspace()?, folder()?);
         let cache = lab.join("cache");
         let machine = prepare()?;
@@ -40,10 +46,25 @@ impl Bench {
         let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));
         fs::create_dir_all(&folder)?;
         let port = free_port()?;
-        let client: Client = client::prepare(kind, port, &workspace, &cache)?;
+        let (asked, relay) = if host_ahead_s == 0 {
+            (port, None)
+        } else {
+            let near = free_port()?;
+            (near, Some(Relay::start(near, port, host_ahead_s)?))
+        };
+        let client: Client = client::prepare(kind, asked, &workspace, &cache)?;
         let initramfs = folder.join("initramfs");
         image::initramfs(&machine.kernel, &client, &workspace, &initramfs)?;
-        let mut bench = Self { folder, workspace, machine, initramfs, port, server: None };
+        let mut bench = Self {
+            folder,
+            workspace,
+            machine,
+            initramfs,
+            keeps_initramfs: false,
+            port,
+            server: None,
+            _relay: relay,
+        };
         bench.serve_or_not(false)?;
         Ok(bench)
     }
@@ -74,11 +95,6 @@ impl Bench {
         }
     }
 
-    /// Removes what only a second boot of the same guest would need.
-    pub(crate) fn forget_initramfs(&self) {
-        let _ = fs::remove_file(&self.initramfs);
-    }
-
     /// Starts the host's server, or lets it vanish.
     pub(crate) fn serve_or_not(&mut self, is_gone: bool) -> Result<()> {
         if is_gone {
@@ -86,9 +102,17 @@ impl Bench {
         } else if self.server.is_none() {
             let mut command = Command::new(self.workspace.join("target/lab/driftless"));
             command.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{}", self.port)]);
-            self.server = Some(Ended::spawn(&command, &self.folder.join("server.log"))?);
+            self.server = Some(Ended::spawn(&command, &[], &self.folder.join("server.log"))?);
         }
         Ok(())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !self.keeps_initramfs {
+            let _ = fs::remove_file(&self.initramfs);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use driftless_linux::clock::ObservedClock;
 use driftless_linux::mapping::read_tsc;
 use driftless_linux::signal::Signals;
 
+use super::guest::MONITOR;
 use super::machine::Machine;
 use super::process::rest;
 
@@ -69,7 +70,7 @@ const NEWER_DEVICES: [(&str, &str); 2] = [("vmclock", "vmclock"), ("vmgenid", "v
 
 impl Boot<'_> {
     /// QEMU's command line for a counter that is believed to run at `khz`.
-    pub(crate) fn command(&self, khz: f64, shared_file: &Path) -> Command {
+    pub(crate) fn command(&self, khz: f64, scratch: &Path) -> Command {
         let mut append = format!(
             "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {PLANTED} lab.offset_s={}",
             self.ahead_s
@@ -92,14 +93,16 @@ impl Boot<'_> {
         command.args(["-no-reboot", "-rtc", "base=utc,clock=host"]);
         command.args(["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]);
         let memory =
-            format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}", shared_file.display());
-        command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm"]);
+            format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}/page", scratch.display());
+        command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm,master=on"]);
+        command.arg("-qmp").arg(format!("unix:{}/{MONITOR},server=on,wait=off", scratch.display()));
         for (device, option) in NEWER_DEVICES {
             if qemu.has(device) {
                 command.args(["-device", option]);
             }
         }
-        command.arg("-serial").arg(format!("file:{}", self.folder.join("console.log").display()));
+        let console = format!("file,id=console,append=on,path={}", self.folder.join("console.log").display());
+        command.args(["-chardev", &console, "-serial", "chardev:console"]);
         command.arg("-kernel").arg(&self.machine.kernel.image);
         command.arg("-initrd").arg(self.initramfs).args(["-append", &append]);
         command

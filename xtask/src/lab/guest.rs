@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,21 +13,32 @@ use driftless_lab_probe as page;
 use driftless_linux::clock::ObservedClock;
 use driftless_linux::mapping::Mapping;
 use driftless_linux::signal::Signals;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::boot::{self, Boot};
-use super::process::{Ended, go_on};
+use super::monitor::Monitor;
+use super::process::{Ended, go_on, rest};
 
 /// A running guest; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    process: Ended,
+    /// None while its state lies in a file.
+    process: Option<Ended>,
+    monitor: Monitor,
+    /// What started QEMU, for another one to go on where it was saved.
+    command: Command,
+    log: PathBuf,
     shared: Mapping,
-    shared_file: PathBuf,
+    /// Page, monitor and saved state: in memory, since a path to a socket must be short and a state is large.
+    scratch: Scratch,
     asked: i64,
     /// The client's last status and its serial number.
     status: (i64, Value),
 }
+
+/// A folder in memory that lasts as long as its guest.
+#[derive(Debug)]
+struct Scratch(PathBuf);
 
 /// The guest's true offset at one instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,10 +51,14 @@ pub(crate) struct Truth {
     pub(crate) bound: Seconds,
 }
 
-/// Where the shared pages lie.
-pub(crate) const PAGES: &str = "/dev/shm";
-/// How their names begin.
-pub(crate) const PAGE: &str = "driftless-";
+/// Where guests have their scratch folders.
+pub(crate) const SCRATCHES: &str = "/dev/shm";
+/// How the folders' names begin.
+pub(crate) const SCRATCH: &str = "driftless-";
+/// The monitor's socket in there.
+pub(crate) const MONITOR: &str = "monitor";
+/// The saved state in there.
+const STATE: &str = "state";
 /// An exchange that bounds the truth this well is good enough.
 const BOUND_WANTED: Seconds = Seconds(3e-6);
 /// How long one reading may take: on a busy host both sides seldom run at the same time.
@@ -52,14 +68,19 @@ impl Guest {
     /// Boots and waits until the guest's agent answers.
     pub(crate) fn boot(boot: &Boot<'_>, signals: &Signals) -> Result<Self> {
         let khz = boot::tsc_khz(signals)? * (1.0 - boot.drift_ppm * 1e-6);
-        let unique = boot.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let shared_file = Path::new(PAGES).join(format!("{PAGE}{unique}"));
+        let scratch = Scratch::new(boot.folder)?;
+        let shared_file = scratch.0.join("page");
         File::create(&shared_file)?.set_len(1 << 20)?;
         let shared = Mapping::open(&shared_file, page::WORDS)?;
-        let command = boot.command(khz, &shared_file);
+        let command = boot.command(khz, &scratch.0);
         boot.keep(&command)?;
-        let process = Ended::spawn(&command, &boot.folder.join("qemu.log"))?;
-        let mut guest = Self { process, shared, shared_file, asked: 0, status: (0, Value::Null) };
+        let log = boot.folder.join("qemu.log");
+        let mut process = Ended::spawn(&command, &[], &log)?;
+        let monitor = Monitor::connect(&scratch.0.join(MONITOR), &mut process, signals)
+            .with_context(|| format!("QEMU: {}", fs::read_to_string(&log).unwrap_or_default().trim()))?;
+        let status = (0, Value::Null);
+        let mut guest =
+            Self { process: Some(process), monitor, command, log, shared, scratch, asked: 0, status };
         guest.wait_until_ready(boot, signals)?;
         Ok(guest)
     }
@@ -68,7 +89,7 @@ impl Guest {
         let start = Instant::now();
         while self.shared.load(page::READY) == 0 {
             go_on(signals)?;
-            if !self.process.is_running() || start.elapsed() > boot.accelerator.patience() {
+            if !self.is_running() || start.elapsed() > boot.accelerator.patience() {
                 let log = |name: &str| fs::read_to_string(boot.folder.join(name)).unwrap_or_default();
                 let tail: String = log("console.log").lines().rev().take(8).collect::<Vec<_>>().join(" | ");
                 bail!("the guest did not come up; QEMU: {} console: {tail}", log("qemu.log").trim());
@@ -81,6 +102,39 @@ impl Guest {
             );
         }
         Ok(())
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Ended::is_running)
+    }
+
+    /// Stops the guest for `length`, as a host's sleep does. Returns when it went on.
+    pub(crate) fn pause(&mut self, length: Duration, signals: &Signals) -> Result<Instant> {
+        self.monitor.execute("stop", &json!({}))?;
+        rest(signals, length)?;
+        self.go_on()
+    }
+
+    /// Saves the guest's state to a file and ends QEMU; `gap` later another QEMU goes on from there. Returns when it did.
+    pub(crate) fn restore(&mut self, gap: Duration, signals: &Signals) -> Result<Instant> {
+        let start = Instant::now();
+        let state = self.scratch.0.join(STATE);
+        self.monitor.execute("stop", &json!({}))?;
+        self.monitor.save(&state, signals)?;
+        self.process = None;
+        rest(signals, gap.saturating_sub(start.elapsed()))?;
+        let from = format!("exec:cat '{}'", state.display());
+        let mut process = Ended::spawn(&self.command, &["-S", "-incoming", &from], &self.log)?;
+        self.monitor = Monitor::connect(&self.scratch.0.join(MONITOR), &mut process, signals)?;
+        self.process = Some(process);
+        self.monitor.wait("query-status", "paused", signals)?;
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Result<Instant> {
+        let start = Instant::now();
+        self.monitor.execute("cont", &json!({}))?;
+        Ok(start)
     }
 
     /// Starts or ends the client under test.
@@ -102,7 +156,7 @@ impl Guest {
                     break;
                 }
             }
-            if !self.process.is_running() {
+            if !self.is_running() {
                 bail!("the guest ended");
             }
         }
@@ -171,8 +225,18 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Scratch {
+    fn new(run: &Path) -> Result<Self> {
+        let unique = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = Path::new(SCRATCHES).join(format!("{SCRATCH}{unique}"));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.shared_file);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

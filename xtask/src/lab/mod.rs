@@ -6,16 +6,18 @@ mod client;
 mod guest;
 mod image;
 mod machine;
+mod monitor;
 mod peers;
 mod process;
+mod relay;
 mod scenario;
 mod summary;
 mod table;
+mod watch;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use driftless_linux::signal::Signals;
@@ -28,6 +30,7 @@ pub(crate) use peers::peers;
 pub(crate) use process::{go_on, rest};
 pub(crate) use scenario::{MEDIAN_MAX, Scenario, find};
 pub(crate) use summary::{Look, Summary};
+use watch::Watch;
 
 /// Arguments of `cargo xtask lab`.
 #[derive(Debug, clap::Args)]
@@ -72,11 +75,6 @@ pub(crate) struct Args {
     #[arg(long)]
     clean: bool,
 }
-
-/// Between two looks at the truth.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Between two signs of life.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
     if args.list {
@@ -125,18 +123,14 @@ impl Plan<'_> {
     /// Carries it out to its end.
     pub(crate) fn measure(&self, signals: &Signals) -> Result<Summary> {
         let scenario = self.scenario;
-        let mut bench = Bench::new(scenario.name, self.kind)?;
+        let mut bench = Bench::new(scenario.name, self.kind, scenario.host_ahead_s)?;
+        bench.keeps_initramfs = self.keep;
         eprintln!("xtask: booting a guest for {}: {}", scenario.name, scenario.about);
-        let booted = bench.boot(self.accelerator, (scenario.drift_ppm, scenario.ahead_s), signals);
-        if !self.keep {
-            bench.forget_initramfs();
-        }
-        let mut guest = booted?;
-        guest.set_client(true);
-        let looks = watch(scenario, &mut bench, &mut guest, signals)?;
+        let mut guest = bench.boot(self.accelerator, (scenario.drift_ppm, scenario.ahead_s), signals)?;
+        let watch = Watch::over(scenario, &mut bench, &mut guest, signals)?;
         let summary = Summary::of(
             (scenario.name, self.kind.name()),
-            &looks,
+            (&watch.looks, &watch.resumed),
             guest.steps(),
             guest.resident_kb(),
             scenario.median_max,
@@ -146,35 +140,14 @@ impl Plan<'_> {
     }
 }
 
-fn watch(scenario: &Scenario, bench: &mut Bench, guest: &mut Guest, signals: &Signals) -> Result<Vec<Look>> {
-    let mut csv = fs::File::create(bench.folder.join("samples.csv"))?;
-    writeln!(csv, "{}", Look::CSV_HEADER)?;
-    let start = Instant::now();
-    let mut looks = Vec::new();
-    let mut told = start;
-    while start.elapsed() < scenario.watch {
-        bench
-            .serve_or_not(scenario.silence.is_some_and(|(from, to)| (from..to).contains(&start.elapsed())))?;
-        let look = Look::take(guest, start)?;
-        writeln!(csv, "{}", look.csv())?;
-        looks.push(look);
-        if told.elapsed() > TELL_EVERY {
-            told = Instant::now();
-            eprintln!("xtask: {} s of {}", start.elapsed().as_secs(), scenario.watch.as_secs());
-        }
-        rest(signals, LOOK_EVERY)?;
-    }
-    Ok(looks)
-}
-
 /// Removes what runs left that have ended.
 fn clean() -> Result<()> {
-    let is_page =
-        |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(guest::PAGE));
-    let pages = files(Path::new(guest::PAGES)).into_iter().filter(is_page);
-    for left in files(&folder()?.join("runs")).into_iter().chain(pages).filter(|left| !is_running(left)) {
-        let removed = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
-        removed.with_context(|| left.display().to_string())?;
+    let is_ours = |file: &PathBuf| {
+        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(guest::SCRATCH))
+    };
+    let scratches = files(Path::new(guest::SCRATCHES)).into_iter().filter(is_ours);
+    for left in files(&folder()?.join("runs")).into_iter().chain(scratches).filter(|left| !is_running(left)) {
+        fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
         eprintln!("xtask: removed {}", left.display());
     }
     Ok(())

@@ -16,10 +16,14 @@ pub(crate) struct Ended(Child);
 
 impl Ended {
     /// Starts it, without the power over any clock. The kernel ends it if we are killed; a Ctrl-C reaches us alone, so that we end it.
-    pub(crate) fn spawn(command: &Command, log: &Path) -> Result<Self> {
-        let log = File::create(log)?;
+    pub(crate) fn spawn(command: &Command, more: &[&str], log: &Path) -> Result<Self> {
+        let log = File::options().append(true).create(true).open(log)?;
         let mut bound = Command::new("setpriv");
-        bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+        bound
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .args(more);
         for (key, value) in command.get_envs() {
             bound.env(key, value.unwrap_or_default());
         }

@@ -13,12 +13,26 @@ pub(crate) struct Scenario {
     pub(crate) drift_ppm: f64,
     /// How far ahead the guest's clock starts.
     pub(crate) ahead_s: i64,
+    /// How far ahead the host's clock is: the guest is to follow it all the same.
+    pub(crate) host_ahead_s: i64,
     /// How long it is watched with the client running.
     pub(crate) watch: Duration,
-    /// From when until when, after the client's start, the server is gone.
-    pub(crate) silence: Option<(Duration, Duration)>,
+    /// What happens, at which second after the client's start.
+    pub(crate) events: &'static [(u64, Event)],
     /// Limit of the median |true offset| from second 10 on.
     pub(crate) median_max: Seconds,
+}
+
+/// Something that happens to a guest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Event {
+    /// The host's server ends.
+    ServerEnds,
+    ServerStarts,
+    /// The guest is stopped for so many ms and goes on.
+    Pause(u64),
+    /// Its state is saved to a file, and so many seconds later another QEMU goes on from there.
+    Restore(u64),
 }
 
 /// Specification A4: about what the asymmetry of QEMU's user network hides from everybody.
@@ -30,14 +44,37 @@ const fn drift(name: &'static str, about: &'static str, drift_ppm: f64) -> Scena
         about,
         drift_ppm,
         ahead_s: 120,
+        host_ahead_s: 0,
         watch: Duration::from_secs(60),
-        silence: None,
+        events: &[],
         median_max: MEDIAN_MAX,
     }
 }
 
+const fn interrupted(
+    name: &'static str,
+    about: &'static str,
+    watch_s: u64,
+    events: &'static [(u64, Event)],
+) -> Scenario {
+    Scenario { watch: Duration::from_secs(watch_s), events, ..drift(name, about, 676.0) }
+}
+
+/// Twenty short pauses.
+const TWENTY: [(u64, Event); 20] = {
+    let mut events = [(0, Event::Pause(1_000)); 20];
+    let mut index = 0;
+    let mut at_s = 60;
+    while index < events.len() {
+        events[index].0 = at_s;
+        index += 1;
+        at_s += 5;
+    }
+    events
+};
+
 /// All of them.
-pub(crate) const SCENARIOS: [Scenario; 7] = [
+pub(crate) const SCENARIOS: [Scenario; 13] = [
     drift("drift+676", "the counter runs 676 ppm fast", 676.0),
     drift("drift-676", "the counter runs 676 ppm slow", -676.0),
     drift("drift-2000", "the counter runs 2000 ppm slow", -2_000.0),
@@ -45,13 +82,38 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
     Scenario { ahead_s: 3_600, ..drift("offset-1h", "the clock starts an hour ahead", 676.0) },
     Scenario { ahead_s: -259_200, ..drift("offset-3d", "the clock starts three days behind", 676.0) },
     Scenario {
-        watch: Duration::from_secs(130),
-        silence: Some((Duration::from_secs(40), Duration::from_secs(100))),
         // A minute of holdover adds what a frequency known to 1 ppm gathers, 60 µs, to the path's own 100.
         median_max: Seconds(160e-6),
-        ..drift("server-vanish", "the server is gone for a minute", 676.0)
+        ..interrupted(
+            "server-vanish",
+            "the server is gone for a minute",
+            130,
+            &[(40, Event::ServerEnds), (100, Event::ServerStarts)],
+        )
     },
+    Scenario {
+        host_ahead_s: 1_800,
+        ..drift("host-offset", "the host's clock is half an hour ahead: the guest follows", 676.0)
+    },
+    interrupted("pause-5s", "stopped for 5 s, as by a host's sleep", 95, &[(60, Event::Pause(5_000))]),
+    interrupted("pause-60s", "stopped for 60 s", 150, &[(60, Event::Pause(60_000))]),
+    interrupted("pause-x20", "stopped twenty times for a second, 5 s apart", 190, &TWENTY),
+    interrupted(
+        "pause-during-recovery",
+        "stopped for 20 s, and again for 10 s half a second after that",
+        120,
+        &[(60, Event::Pause(20_000)), (60, Event::Pause(10_000))],
+    ),
+    interrupted(
+        "snapshot-restore",
+        "saved to a file, restored by another QEMU 30 s later",
+        120,
+        &[(60, Event::Restore(30))],
+    ),
 ];
+
+/// Between two events that are due at once.
+pub(crate) const BETWEEN_EVENTS: Duration = Duration::from_millis(500);
 
 /// The scenario of that name.
 pub(crate) fn find(name: &str) -> Option<Scenario> {

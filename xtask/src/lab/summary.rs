@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
-use driftless_core::time::Seconds;
+use driftless_core::time::{Seconds, Span};
 use serde::Serialize;
 
 use super::Guest;
@@ -19,6 +19,8 @@ pub(crate) struct Look {
     pub(crate) bound: Seconds,
     /// The client's own idea of its offset.
     pub(crate) estimated: Option<Seconds>,
+    /// The client's own idea of the counter's frequency error.
+    pub(crate) estimated_ppm: Option<f64>,
     pub(crate) tick: i64,
     pub(crate) frequency_ppm: f64,
     pub(crate) state: String,
@@ -42,6 +44,10 @@ pub(crate) struct Summary {
     /// Of the wall clock, the first setting left out.
     pub(crate) backward_steps: i64,
     pub(crate) steps: i64,
+    /// After each interruption, seconds from its end until |offset| stays below 1 ms; null: it did not.
+    pub(crate) recovery: Vec<Option<f64>>,
+    /// By how much the client's idea of the frequency changed over the interruptions, ppm.
+    pub(crate) frequency_change: Option<f64>,
     /// Changes of tick or frequency that were seen.
     pub(crate) adjustments: usize,
     pub(crate) resident_kb: i64,
@@ -54,6 +60,8 @@ const RIGHT: f64 = 1e-3;
 const RIGHT_WITHIN_S: f64 = 5.0;
 const STEADY_FROM_S: f64 = 10.0;
 const P99_MAX: f64 = 500e-6;
+/// Specification T3, with host NTP.
+const RECOVERY_MAX_S: f64 = 2.0;
 /// A reading that bounds the truth worse than this says nothing about microseconds.
 const BOUND_MAX: Seconds = Seconds(20e-6);
 
@@ -61,7 +69,8 @@ impl Look {
     pub(crate) const CSV_HEADER: &str =
         "seconds_since_client_start,true_offset_s,bound_s,estimated_offset_s,tick_us,frequency_ppm,state";
 
-    pub(crate) fn take(guest: &mut Guest, start: Instant) -> Result<Self> {
+    /// Looks now; the guest's time should be the host's and `ahead_s` more.
+    pub(crate) fn take(guest: &mut Guest, start: Instant, ahead_s: i64) -> Result<Self> {
         let truth = guest.truth()?;
         let at_s = start.elapsed().as_secs_f64();
         let (tick, frequency_ppm) = guest.rate();
@@ -69,9 +78,10 @@ impl Look {
         let status = guest.status();
         Ok(Self {
             at_s,
-            offset: truth.offset,
+            offset: truth.offset + Seconds::from(Span::from_secs(ahead_s)),
             bound: truth.bound,
             estimated: status["offset"].as_f64().map(Seconds),
+            estimated_ppm: status["frequency"].as_f64(),
             state: status["state"].as_str().unwrap_or("-").to_owned(),
             tick,
             frequency_ppm,
@@ -94,25 +104,32 @@ impl Look {
 }
 
 impl Summary {
+    /// `resumed`: when interruptions ended. `backward` and `forward`: steps that the guest's agent saw.
     pub(crate) fn of(
         (scenario, client): (&str, &str),
-        looks: &[Look],
+        (looks, resumed): (&[Look], &[f64]),
         (backward, forward): (i64, i64),
         resident_kb: i64,
         median_max: Seconds,
     ) -> Self {
         let good = || looks.iter().filter(|look| look.is_good());
-        let steady: Vec<f64> = good().filter(|l| l.at_s >= STEADY_FROM_S).map(|l| l.offset.0).collect();
+        let spans = spans(resumed);
+        let recovery: Vec<Option<f64>> =
+            spans.iter().map(|&(from, to)| right_after(good(), from, to)).collect();
+        let is_recovering = |at_s: f64| {
+            let mut each = spans.iter().zip(&recovery);
+            each.any(|(&(from, to), took)| (from..took.map_or(to, |took| from + took)).contains(&at_s))
+        };
+        let is_steady = |look: &&Look| look.at_s >= STEADY_FROM_S && !is_recovering(look.at_s);
+        let steady: Vec<f64> = good().filter(is_steady).map(|look| look.offset.0).collect();
         let magnitudes = sorted(steady.iter().map(|offset| offset.abs()));
         let middle = quantile(&sorted(steady.iter().copied()), 0.5);
-        let late = good().filter(|look| look.offset.abs().0 > RIGHT && look.at_s < STEADY_FROM_S);
-        let last_late_s = late.map(|look| look.at_s).fold(f64::NEG_INFINITY, f64::max);
-        let time_to_1ms = good().find(|look| look.at_s > last_late_s).map(|look| look.at_s);
-        let time_to_1ms = time_to_1ms.filter(|_| steady.iter().any(|offset| offset.abs() < RIGHT));
+        let time_to_1ms = right_after(good(), 0.0, STEADY_FROM_S);
         // The first setting may go either way.
         let backward_steps = (backward - i64::from(looks.first().is_some_and(|l| l.offset.0 < 0.0))).max(0);
         let (median_offset, p99_offset) = (quantile(&magnitudes, 0.5), quantile(&magnitudes, 0.99));
-        let is_right = time_to_1ms.is_some_and(|at| at <= RIGHT_WITHIN_S);
+        let is_right = time_to_1ms.is_some_and(|at| at <= RIGHT_WITHIN_S)
+            && recovery.iter().all(|took| took.is_some_and(|took| took <= RECOVERY_MAX_S));
         Self {
             scenario: scenario.to_owned(),
             client: client.to_owned(),
@@ -125,6 +142,8 @@ impl Summary {
             time_to_1ms,
             backward_steps,
             steps: backward + forward,
+            frequency_change: resumed.first().and_then(|&first| frequency_change(looks, first)),
+            recovery,
             adjustments: looks.windows(2).filter(|pair| is_adjusted(&pair[0], &pair[1])).count(),
             resident_kb,
             looks: steady.len(),
@@ -133,12 +152,33 @@ impl Summary {
     }
 }
 
+/// From the end of each interruption to that of the next.
+fn spans(resumed: &[f64]) -> Vec<(f64, f64)> {
+    let ends = resumed.iter().skip(1).copied().chain([f64::INFINITY]);
+    resumed.iter().copied().zip(ends).collect()
+}
+
+/// How long after `from` the first look was right that no wrong one follows before `to`.
+fn right_after<'a>(looks: impl Iterator<Item = &'a Look>, from: f64, to: f64) -> Option<f64> {
+    let mut right: Option<f64> = None;
+    for look in looks.filter(|look| (from..to).contains(&look.at_s)) {
+        right = if look.offset.abs().0 > RIGHT { None } else { right.or(Some(look.at_s - from)) };
+    }
+    right
+}
+
+/// Last idea of the frequency against the last one before `at_s`.
+fn frequency_change(looks: &[Look], at_s: f64) -> Option<f64> {
+    let before = looks.iter().rfind(|look| look.at_s < at_s)?.estimated_ppm?;
+    Some(looks.last()?.estimated_ppm? - before)
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |seconds: f64| Seconds(seconds).to_string().trim_start_matches('+').to_owned();
         write!(
             f,
-            "{} with {}: {}; below 1 ms from {}; after 10 s |true offset| median {}, 99 % {}, max {} ({} looks); {} step(s), {} backwards after the first; {} kB resident",
+            "{} with {}: {}; below 1 ms from {}; after 10 s |true offset| median {}, 99 % {}, max {} ({} looks); {} step(s), {} backwards after the first; {} kB resident{}",
             self.scenario,
             self.client,
             if self.ok { "kept right" } else { "NOT kept right" },
@@ -149,8 +189,21 @@ impl fmt::Display for Summary {
             self.looks,
             self.steps,
             self.backward_steps,
-            self.resident_kb
+            self.resident_kb,
+            self.told_recovery()
         )
+    }
+}
+
+impl Summary {
+    fn told_recovery(&self) -> String {
+        if self.recovery.is_empty() {
+            return String::new();
+        }
+        let told =
+            |took: &Option<f64>| took.map_or_else(|| "never".to_owned(), |took| format!("{took:.2} s"));
+        let all: Vec<String> = self.recovery.iter().map(told).collect();
+        format!("; recovered after {}", all.join(", "))
     }
 }
 
@@ -192,6 +245,7 @@ mod tests {
             offset: Seconds(offset),
             bound: Seconds(1e-6),
             estimated: None,
+            estimated_ppm: None,
             tick: 10_000,
             frequency_ppm: 0.0,
             state: String::new(),
@@ -206,14 +260,29 @@ mod tests {
 
     #[test]
     fn a_kept_clock_is_ok_and_its_first_step_back_is_forgiven() {
-        let summary = Summary::of(("s", "c"), &looks(50e-6), (1, 0), 0, Seconds(100e-6));
+        let summary = Summary::of(("s", "c"), (&looks(50e-6), &[]), (1, 0), 0, Seconds(100e-6));
         assert!(summary.ok, "{summary}");
         assert_eq!((summary.time_to_1ms, summary.backward_steps), (Some(3.0), 0));
     }
 
     #[test]
     fn a_clock_that_is_off_or_goes_back_again_is_not() {
-        assert!(!Summary::of(("s", "c"), &looks(150e-6), (1, 0), 0, Seconds(100e-6)).ok);
-        assert!(!Summary::of(("s", "c"), &looks(50e-6), (2, 0), 0, Seconds(100e-6)).ok);
+        assert!(!Summary::of(("s", "c"), (&looks(150e-6), &[]), (1, 0), 0, Seconds(100e-6)).ok);
+        assert!(!Summary::of(("s", "c"), (&looks(50e-6), &[]), (2, 0), 0, Seconds(100e-6)).ok);
+    }
+
+    #[test]
+    fn a_recovery_lasts_until_no_wrong_look_follows() {
+        let pause = |at_s: f64| {
+            let offset =
+                if (30.0..32.0).contains(&at_s) || (40.0..43.0).contains(&at_s) { 5.0 } else { 50e-6 };
+            look(at_s, offset)
+        };
+        let looks: Vec<Look> = (0..60).map(|n| pause(f64::from(n))).collect();
+        let summary = Summary::of(("s", "c"), (&looks, &[29.5, 39.5]), (0, 2), 0, Seconds(100e-6));
+        assert_eq!(summary.recovery, [Some(2.5), Some(3.5)]);
+        assert!(summary.max_offset < 1e-3 && !summary.ok, "a recovery of 3.5 s is too slow");
+        let summary = Summary::of(("s", "c"), (&looks[..42], &[29.5, 39.5]), (0, 1), 0, Seconds(100e-6));
+        assert_eq!(summary.recovery, [Some(2.5), None]);
     }
 }
