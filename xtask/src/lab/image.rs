@@ -23,7 +23,7 @@ const APPLETS: [&str; 16] = [
 /// Builds the initramfs for a client.
 pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: &Path) -> Result<()> {
     let mut archive = Archive::default();
-    for folder in ["bin", "lab", "lib", "lib64", "etc", "var", "var/empty", "var/lib", "run", "tmp", "usr"] {
+    for folder in FOLDERS {
         archive.folder(folder);
     }
     for applet in APPLETS {
@@ -59,8 +59,24 @@ pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: 
     fs::write(to, archive.finish()).with_context(|| to.display().to_string())
 }
 
-const PASSWD: &str = "root:x:0:0::/:/bin/sh\n_chrony:x:101:101::/:/bin/false\n_openntpd:x:102:102::/var/empty:/bin/false\nopenntpd:x:102:102::/var/empty:/bin/false\n_ntp:x:102:102::/var/empty:/bin/false\n";
-const GROUP: &str = "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102:\n_ntp:x:102:\n";
+const FOLDERS: [&str; 13] = [
+    "bin",
+    "lab",
+    "lib",
+    "lib64",
+    "etc",
+    "var",
+    "var/empty",
+    "var/lib",
+    "var/lib/openntpd",
+    "var/lib/openntpd/db",
+    "var/lib/openntpd/run",
+    "run",
+    "tmp",
+];
+const PASSWD: &str = "root:x:0:0::/:/bin/sh\n_chrony:x:101:101::/:/bin/false\n_openntpd:x:102:102::/var/empty:/bin/false\nopenntpd:x:102:102::/var/empty:/bin/false\n_ntp:x:102:102::/var/empty:/bin/false\nntpd:x:102:102::/var/empty:/bin/false\n";
+const GROUP: &str =
+    "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102:\n_ntp:x:102:\nntpd:x:102:\n";
 
 /// The modules in the order of loading, uncompressed, by file name. `modules.dep`: "path: dependency dependency…".
 fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {

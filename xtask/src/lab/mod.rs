@@ -44,9 +44,9 @@ Examples:
 
 Each run leaves console, log, samples.csv, qemu.sh and summary.json in .lab/runs/ (or below DRIFTLESS_LAB_DIR).")]
 pub(crate) struct Args {
-    /// Which scenario
+    /// Which scenario; with --table several, or all
     #[arg(required_unless_present_any = ["list", "clean", "table"])]
-    scenario: Option<String>,
+    scenario: Vec<String>,
     /// What keeps the guest's clock: driftless, chronyd, openntpd or none
     #[arg(long, default_value = "driftless")]
     client: Kind,
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// Who executes the guest: tcg works everywhere; kvm is tried and left where no guest comes up
     #[arg(long, default_value = "tcg")]
     accel: Accelerator,
-    /// The scenario, or all, with each client in turn; prints a Markdown table
+    /// Each scenario with each client in turn; prints a Markdown table
     #[arg(long, conflicts_with = "client")]
     table: bool,
     /// With --table: so many runs each
@@ -86,21 +86,25 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if args.clean {
         return clean().map(|()| true);
     }
-    let mut scenarios: Vec<Scenario> = match args.scenario.as_deref() {
-        None => scenario::SCENARIOS.to_vec(),
-        Some(name) => find(name).into_iter().collect(),
-    };
+    let mut scenarios: Vec<Scenario> = args
+        .scenario
+        .iter()
+        .map(|name| {
+            find(name).with_context(|| format!("no scenario {name}; `cargo xtask lab --list` shows all"))
+        })
+        .collect::<Result<_>>()?;
+    if scenarios.is_empty() {
+        scenarios.extend(scenario::SCENARIOS);
+    }
     if let Some(seconds) = args.duration {
         scenarios.iter_mut().for_each(|scenario| scenario.watch = Duration::from_secs(seconds));
-    }
-    if scenarios.is_empty() {
-        bail!("no such scenario; `cargo xtask lab --list` shows all")
     }
     if args.table {
         return table::print(&scenarios, args.runs, args.accel).map(|()| true);
     }
+    let [scenario] = scenarios.as_slice() else { bail!("several scenarios are for --table") };
     let signals = Signals::install()?;
-    let plan = Plan { scenario: &scenarios[0], kind: args.client, accelerator: args.accel, keep: args.keep };
+    let plan = Plan { scenario, kind: args.client, accelerator: args.accel, keep: args.keep };
     let summary = plan.measure(&signals)?;
     eprintln!("{summary}");
     if args.json {
@@ -128,6 +132,13 @@ impl Plan<'_> {
         eprintln!("xtask: booting a guest for {}: {}", scenario.name, scenario.about);
         let mut guest = bench.boot(self.accelerator, (scenario.drift_ppm, scenario.ahead_s), signals)?;
         let watch = Watch::over(scenario, &mut bench, &mut guest, signals)?;
+        if self.kind != Kind::None && guest.resident_kb() == 0 {
+            bail!(
+                "{} has ended in the guest; its last words are in {}",
+                self.kind.name(),
+                bench.folder.display()
+            );
+        }
         let summary = Summary::of(
             (scenario.name, self.kind.name()),
             (&watch.looks, &watch.resumed),

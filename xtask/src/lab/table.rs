@@ -46,18 +46,23 @@ pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator)
 
 fn row(of: &Summary) -> String {
     let plain = |seconds: f64| Seconds(seconds).to_string().trim_start_matches('+').to_owned();
-    format!(
-        "| {} | {} | {} | {} | {} | {} | {} | {} ({}) | {}.{} MB |",
-        of.scenario,
-        of.client,
-        of.time_to_1ms.map_or_else(|| "never".to_owned(), |at| format!("{at:.1} s")),
+    let took = |took: Option<f64>| took.map_or_else(|| "never".to_owned(), |took| format!("{took:.1} s"));
+    // The slowest, and where it never came within the time, that.
+    let slowest =
+        of.recovery.iter().map(|took| took.unwrap_or(f64::INFINITY)).fold(f64::NEG_INFINITY, f64::max);
+    let recovery =
+        if of.recovery.is_empty() { "-".to_owned() } else { took(Some(slowest).filter(|s| s.is_finite())) };
+    let cells = [
+        of.scenario.clone(),
+        of.client.clone(),
+        took(of.time_to_1ms),
         plain(of.median_offset),
         plain(of.p99_offset),
         plain(of.max_offset),
         plain(of.rms_about_median),
-        of.steps,
-        of.backward_steps,
-        of.resident_kb / 1000,
-        of.resident_kb % 1000 / 100,
-    )
+        format!("{} ({})", of.steps, of.backward_steps),
+        recovery,
+        format!("{}.{} MB", of.resident_kb / 1000, of.resident_kb % 1000 / 100),
+    ];
+    format!("| {} |", cells.join(" | "))
 }
