@@ -1,109 +1,168 @@
-//! The whole core in a small world: start, steady state, silence, pause, policies, another writer.
+//! The whole core in the world: start, steady state, silence, pause, policies, another writer.
 #![forbid(unsafe_code)]
 
-use driftless_core::clock::{ClockCommand, Rate};
-use driftless_core::engine::{Config, Method, StepPolicy};
-use driftless_core::report::State;
-use driftless_core::source::{Endpoint, SourceClass, SourceConfig};
-use driftless_core::time::{Frequency, Span};
-use driftless_sim::Guest;
+use driftless_core::clock::Rate;
+use driftless_core::engine::{Method, StepPolicy};
+use driftless_core::report::{Report, State};
+use driftless_core::source::SourceClass;
+use driftless_sim::hypervisor::Happening;
+use driftless_sim::link::Period;
+use driftless_sim::scenario::{GuestConfig, Scenario, ServerConfig};
+use driftless_sim::{World, oscillator::OscillatorConfig};
 
-fn worst(seen: &[(f64, f64)], from: f64) -> f64 {
-    seen.iter().filter(|(at, _)| *at >= from).map(|(_, offset)| *offset).fold(0.0, f64::max)
+/// A guest whose counter drifts, whose clock starts `offset` behind, and whose host is asked for the time.
+fn guest(drift_ppm: f64, offset: f64, step: StepPolicy) -> World {
+    let scenario = Scenario {
+        look: 1e-3,
+        settle: 0.0,
+        start_offset: offset,
+        oscillator: OscillatorConfig { drift_ppm, wander_ppb: 0.0, ..OscillatorConfig::default() },
+        guest: GuestConfig { step, ..GuestConfig::default() },
+        servers: vec![ServerConfig { class: SourceClass::Host, ..ServerConfig::default() }],
+        ..Scenario::default()
+    };
+    World::new(scenario, 42)
+}
+
+/// The largest true error in `seconds`, the first `settle` left out.
+fn worst(world: &mut World, seconds: f64, settle: f64) -> f64 {
+    world.run(settle);
+    let mut worst = world.offset().abs();
+    let end = world.at() + driftless_core::time::Seconds(seconds - settle).to_span();
+    while world.at() < end {
+        world.run(1e-3);
+        worst = worst.max(world.offset().abs());
+    }
+    worst
+}
+
+fn report(world: &World) -> Report {
+    world.guest.engine.report(world.guest.now())
+}
+
+fn silent_from_now_on(world: &mut World, silent: bool) {
+    let from = world.at().seconds();
+    let outages = if silent { vec![Period { from, to: f64::INFINITY }] } else { Vec::new() };
+    world.link_mut(0).expect("there is a server").config.outages = outages;
 }
 
 #[test]
 fn any_drift_and_any_offset_are_right_in_two_seconds_and_stay_so() {
     for (drift, offset) in [(676.0, -120.0), (-676.0, 0.3), (-2_000.0, -3_600.0), (4_000.0, 259_200.0)] {
-        let mut guest = Guest::new(drift, offset, StepPolicy::Auto);
-        let seen = guest.run(60.0);
-        assert!(worst(&seen, 2.0) < 1e-3, "{drift}: {}", worst(&seen, 2.0));
-        assert!(worst(&seen, 10.0) < 200e-6, "{drift}: {}", worst(&seen, 10.0));
-        assert_eq!(guest.steps.len(), 1, "{drift}");
-        assert_eq!(guest.engine.report(guest.now()).state, State::Synchronised);
+        let mut world = guest(drift, offset, StepPolicy::Auto);
+        let early = worst(&mut world, 10.0, 2.0);
+        assert!(early < 1e-3, "{drift}: {early}");
+        let late = worst(&mut world, 50.0, 0.0);
+        assert!(late < 200e-6, "{drift}: {late}");
+        assert_eq!(world.summary().steps, 1, "{drift}");
+        assert_eq!(report(&world).state, State::Synchronised);
     }
 }
 
 #[test]
 fn a_steady_clock_is_asked_about_seldom() {
-    let mut guest = Guest::new(300.0, 0.0, StepPolicy::Auto);
-    guest.run(600.0);
-    let before = guest.requests;
-    let seen = guest.run(600.0);
-    assert!(guest.requests - before < 170, "{}", guest.requests - before);
-    assert!(worst(&seen, 0.0) < 150e-6, "{}", worst(&seen, 0.0));
+    let mut world = guest(300.0, 0.0, StepPolicy::Auto);
+    world.run(600.0);
+    let before = world.summary().packets;
+    let worst = worst(&mut world, 600.0, 0.0);
+    let asked = world.summary().packets - before;
+    assert!(asked < 170, "{asked}");
+    assert!(worst < 150e-6, "{worst}");
 }
 
 #[test]
 fn a_silent_server_leaves_the_learnt_frequency() {
-    let mut guest = Guest::new(-676.0, 0.0, StepPolicy::Auto);
-    guest.run(120.0);
-    guest.server_answers = false;
-    let seen = guest.run(120.0);
-    assert!(worst(&seen, 0.0) < 1e-3, "{}", worst(&seen, 0.0));
-    assert_eq!(guest.engine.report(guest.now()).state, State::Holdover);
-    guest.server_answers = true;
-    let seen = guest.run(60.0);
-    assert!(worst(&seen, 30.0) < 200e-6);
-    assert_eq!(guest.steps.len(), 0);
+    let mut world = guest(-676.0, 0.0, StepPolicy::Auto);
+    world.run(120.0);
+    silent_from_now_on(&mut world, true);
+    let held = worst(&mut world, 120.0, 0.0);
+    assert!(held < 1e-3, "{held}");
+    assert_eq!(report(&world).state, State::Holdover);
+    silent_from_now_on(&mut world, false);
+    assert!(worst(&mut world, 60.0, 30.0) < 200e-6);
+    assert_eq!(world.summary().steps, 0);
 }
 
 #[test]
 fn a_pause_is_stepped_over_and_leaves_the_frequency() {
-    let mut guest = Guest::new(676.0, 0.0, StepPolicy::Auto);
-    guest.run(120.0);
-    let before = guest.engine.report(guest.now()).frequency.unwrap();
-    guest.paused = Span::from_secs(60);
-    guest.truth += Span::from_secs(60).as_nanos();
-    let seen = guest.run(30.0);
-    assert!(worst(&seen, 20.0) < 1e-3, "{}", worst(&seen, 20.0));
-    let after = guest.engine.report(guest.now());
-    assert!((after.frequency.unwrap() - before).abs() < 2.0, "{before} {after:?}");
+    let mut world = guest(676.0, 0.0, StepPolicy::Auto);
+    world.run(120.0);
+    let before = report(&world).frequency.unwrap();
+    world.strike(Happening::Pause { lasts: 60.0, counter_runs: false, packets_lost: false });
+    world.run(60.0);
+    assert!((world.offset() - 60.0).abs() < 1e-3, "nothing has told the guest yet: {}", world.offset());
+    let after = worst(&mut world, 30.0, 20.0);
+    assert!(after < 1e-3, "{after}");
+    let frequency = report(&world).frequency.unwrap();
+    assert!((frequency - before).abs() < 2.0, "{before} {frequency}");
 }
 
 #[test]
 fn forward_only_never_goes_back() {
-    let mut guest = Guest::new(676.0, -0.5, StepPolicy::ForwardOnly);
-    let seen = guest.run(60.0);
-    assert!(guest.steps.is_empty());
-    assert!(worst(&seen, 30.0) < 1e-3, "{}", worst(&seen, 30.0));
+    let mut world = guest(676.0, -0.5, StepPolicy::ForwardOnly);
+    let late = worst(&mut world, 60.0, 30.0);
+    assert_eq!(world.summary().steps, 0);
+    assert!(late < 1e-3, "{late}");
 }
 
 #[test]
 fn observing_only_ever_reads() {
-    let (min_poll, max_poll) = SourceClass::Host.poll_limits();
-    let name = String::from("ntp:server");
-    let endpoint = Endpoint::Udp { host: "server".into(), port: 123 };
-    let source = SourceConfig { name, endpoint, class: SourceClass::Host, min_poll, max_poll };
-    let config = Config { sources: vec![source], observe: true, ..Config::default() };
-    let mut guest = Guest::with(676.0, -120.0, config);
-    guest.run(30.0);
-    assert_eq!((guest.rate, guest.steps.len()), (Rate::NOMINAL, 0));
-    let report = guest.engine.report(guest.now());
-    assert!((report.offset.unwrap() - guest.offset()).abs() < 1e-3);
+    let mut scenario = guest(676.0, -120.0, StepPolicy::Auto).scenario;
+    scenario.guest.observe = true;
+    let mut world = World::new(scenario, 42);
+    world.run(30.0);
+    assert_eq!((world.guest.kernel.rate(), world.summary().steps), (Rate::NOMINAL, 0));
+    assert!((report(&world).offset.unwrap() - world.offset()).abs() < 1e-3);
 }
 
 #[test]
 fn another_writer_is_named_as_such() {
-    let mut guest = Guest::new(676.0, 0.0, StepPolicy::Auto);
-    guest.run(60.0);
-    guest.apply(ClockCommand::SetRate(Rate { tick: 10_000, frequency: Frequency::ZERO })).unwrap();
-    guest.run(20.0);
-    assert_eq!(guest.engine.report(guest.now()).state, State::Contested);
+    let mut world = guest(676.0, 0.0, StepPolicy::Auto);
+    world.run(60.0);
+    world.strike(Happening::OtherWriter { tick: 10_000, frequency_ppm: 0.0 });
+    world.run(20.0);
+    assert_eq!(report(&world).state, State::Contested);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_world() {
+    let run = |seed| {
+        let mut world = World::new(guest(300.0, 0.05, StepPolicy::Auto).scenario, seed);
+        world.run(600.0);
+        (world.summary(), world.guest.kernel.history.clone(), world.offset().to_bits())
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).2, run(8).2);
+}
+
+#[test]
+fn a_packet_that_was_on_its_way_during_a_pause_shows_no_delay() {
+    let mut world = guest(0.0, 0.0, StepPolicy::Auto);
+    world.run(59.0);
+    let sent = world.summary().packets;
+    while world.summary().packets == sent {
+        world.run(1e-5);
+    }
+    world.strike(Happening::Pause { lasts: 10.0, counter_runs: false, packets_lost: false });
+    world.run(10.01);
+    let delay = report(&world).sources[0].delay.unwrap();
+    assert!(delay < 1e-3, "the counter stood still meanwhile: {delay}");
 }
 
 #[test]
 fn dntpds_method_keeps_a_clock_within_its_gates() {
-    let (min_poll, max_poll) = SourceClass::Network.poll_limits();
-    let name = String::from("ntp:server");
-    let endpoint = Endpoint::Udp { host: "server".into(), port: 123 };
-    let source = SourceConfig { name, endpoint, class: SourceClass::Network, min_poll, max_poll };
-    let config = Config { sources: vec![source], method: Method::Dntpd, ..Config::default() };
-    let mut guest = Guest::with(66.0, 3.0, config);
-    let seen = guest.run(20_000.0);
-    assert!(worst(&seen, 15_000.0) < 20e-3, "{}", worst(&seen, 15_000.0));
-    assert!(guest.steps.is_empty(), "no step below two minutes: {:?}", guest.steps);
-    let report = guest.engine.report(guest.now());
+    let scenario = Scenario {
+        start_offset: 3.0,
+        oscillator: OscillatorConfig { drift_ppm: 66.0, wander_ppb: 0.0, ..OscillatorConfig::default() },
+        guest: GuestConfig { method: Method::Dntpd, ..GuestConfig::default() },
+        servers: vec![ServerConfig::default()],
+        ..Scenario::default()
+    };
+    let mut world = World::new(scenario, 42);
+    let late = worst(&mut world, 20_000.0, 15_000.0);
+    assert!(late < 20e-3, "{late}");
+    assert_eq!(world.summary().steps, 0, "no step below two minutes");
+    let report = report(&world);
     assert!((report.frequency.unwrap() + 66.0).abs() < 2.0, "{report:?}");
-    assert!(guest.requests < 80, "{}", guest.requests);
+    assert!(world.summary().packets < 80, "{}", world.summary().packets);
 }

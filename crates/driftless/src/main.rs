@@ -7,6 +7,7 @@ mod query;
 mod rtc;
 mod run;
 mod serve;
+mod simulate;
 mod status;
 mod waitsync;
 
@@ -55,6 +56,8 @@ enum Command {
     Query(query::Args),
     /// Read the real-time clock, or set one clock from the other
     Rtc(rtc::Args),
+    /// Prove the clock's keeping in a simulated world
+    Simulate(simulate::Args),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Offline(args) => orders::offline(&args),
         Command::Query(args) => query::run(&args),
         Command::Rtc(args) => rtc::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Config(command) => config::run(command),
     };
     outcome.into()

@@ -122,7 +122,8 @@ impl Engine {
     }
 
     /// What all who are followed say together.
-    pub(super) fn estimate(&self, now: Now) -> Option<Estimate> {
+    #[must_use]
+    pub fn estimate(&self, now: Now) -> Option<Estimate> {
         let of = |id: &SourceId| self.sources.get(usize::from(id.0))?.estimator.estimate(now);
         match self.agreeing.as_slice() {
             [] => of(&self.followed?),
