@@ -8,7 +8,7 @@ use driftless_core::source::PollExponent;
 use driftless_core::source::{
     DeviceKind, Endpoint, LookError, Reading, SourceClass, SourceConfig, TimeScale,
 };
-use driftless_core::time::{NANOS_PER_SECOND, Now, Seconds, Span, WallTime};
+use driftless_core::time::{NANOS_PER_SECOND, Now, RawTime, Seconds, Span, WallTime};
 use serde::Deserialize;
 
 use crate::link::{Law, Period};
@@ -153,17 +153,47 @@ impl Device {
         if self.config.missing.iter().any(|period| period.contains(second)) {
             return (Err(LookError::Missing), Span::ZERO);
         }
-        let frozen =
-            self.config.frozen.iter().find(|period| period.contains(second)).map(|period| period.from);
+        let frozen = self.frozen_since(at);
         let mut brackets = Vec::new();
         let mut begun = Span::ZERO;
         for _ in 0..self.config.readings.max(1) {
             let (before, after) = (self.side(), self.side());
-            let read_at = frozen.map_or(at + begun + before, TrueTime::from_seconds);
-            brackets.push(Bracket { begun, width: before + after, shown: self.shown(read_at) });
+            let shown = match frozen {
+                // The same count to the last ns: that is how one knows.
+                Some(since) => since.wall() + Seconds(self.clock.error(since)).to_span() + self.ahead(),
+                None => self.shown(at + begun + before),
+            };
+            brackets.push(Bracket { begun, width: before + after, shown });
             begun = begun + before + after;
         }
         (self.joined(&brackets, now), begun)
+    }
+
+    /// Since when it stands still, if it does.
+    #[must_use]
+    pub fn frozen_since(&self, at: TrueTime) -> Option<TrueTime> {
+        let second = at.seconds();
+        let period = self.config.frozen.iter().find(|period| period.contains(second))?;
+        Some(TrueTime::from_seconds(period.from))
+    }
+
+    /// Standard deviation of a look's error, found by many looks, where a look is the mean of several readings: for who is told. s.
+    #[must_use]
+    pub fn known_noise(&self) -> Option<f64> {
+        const LOOKS: u16 = 2_000;
+        if self.config.readings <= 1 {
+            return None;
+        }
+        let mut twin = self.clone();
+        let at = TrueTime::ZERO;
+        let now = Now { raw: RawTime::from_nanos(0), wall: at.wall() };
+        let mut square = 0.0;
+        for _ in 0..LOOKS {
+            let Ok(reading) = twin.look(at, now).0 else { continue };
+            let shown = WallTime::from_nanos(reading.device_ns) - self.ahead();
+            square += (Seconds::from(shown - reading.at.wall).0 - self.clock.error(at)).powi(2);
+        }
+        Some((square / f64::from(LOOKS)).sqrt())
     }
 
     /// How far its scale is ahead of UTC.
@@ -230,7 +260,6 @@ impl Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use driftless_core::time::RawTime;
 
     fn read(config: DeviceConfig, second: f64) -> (Result<Reading, LookError>, Span) {
         let at = TrueTime::from_seconds(second);

@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::guest::{Guest, Wish};
 use crate::hypervisor::Happening;
 use crate::limits::Breach;
-use crate::link::{Link, Way};
+use crate::link::{Law, Link, Way};
 use crate::noise::Seed;
 use crate::oracle::{KnownPath, KnownSample, Oracle};
 use crate::record::{Look, Record, Summary};
@@ -253,7 +253,12 @@ impl World {
         });
         let devices = self.devices.iter().map(|device| {
             let (_, jitter) = device.law();
-            KnownPath::new(jitter, jitter, device.clock.noise())
+            // Two stamps carry a server's noise, one a device's.
+            let single = device.clock.noise() * core::f64::consts::SQRT_2;
+            match device.known_noise() {
+                Some(noise) => KnownPath::new(Law::None, Law::None, noise * core::f64::consts::SQRT_2),
+                None => KnownPath::new(jitter, jitter, single),
+            }
         });
         self.oracle = Some(Oracle::new(&self.scenario.oscillator, servers.chain(devices).collect()));
         self
