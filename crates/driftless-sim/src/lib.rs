@@ -23,6 +23,7 @@ pub mod record;
 pub mod reference;
 pub mod scenario;
 pub mod server;
+pub mod soak;
 pub mod truth;
 pub mod world;
 

@@ -306,6 +306,11 @@ impl World {
             }
             Arrival::Edge { device } => self.begin_look(device),
             Arrival::Found { device, result } => self.guest.looked(self.peers.len() + device, result),
+            // In a guest that does not run nothing happens until it does.
+            Arrival::Event(index) if self.guest.stopped().is_some() => {
+                let until = self.guest.stopped().map_or(self.at, |(until, _)| until);
+                self.push(until, Arrival::Event(index));
+            }
             Arrival::Event(index) => {
                 let event = self.scenario.events.get(index).map(|event| event.what);
                 event.into_iter().for_each(|what| self.strike(what));
@@ -420,6 +425,15 @@ impl World {
             (stamp.resolve(near) - error - TrueTime::ZERO.wall()).as_nanos()
         };
         let came = self.guest.oscillator.cleared();
+        let config = &peer.link.config;
+        let late = [&config.up, &config.down].into_iter().filter(|way| way.late > 0.0).map(|way| way.late_by);
+        // One that was held back says nothing, but which one it was is known.
+        if late
+            .reduce(f64::min)
+            .is_some_and(|late| Seconds::from(Span::from_nanos(came - packet.left)).0 > late)
+        {
+            return;
+        }
         let sample = KnownSample {
             counter: (packet.left, came),
             reference: (since(reply.receive), since(reply.transmit)),

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use driftless_core::event::Severity;
 use driftless_core::time::Seconds;
 use driftless_sim::record::{Look, Summary};
 use driftless_sim::truth::TrueTime;
-use driftless_sim::{Scenario, World, catalogue};
+use driftless_sim::{Scenario, World, catalogue, soak};
 use serde_json::{Value, json};
 
 use crate::{Outcome, say};
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// A line for each look at the world: CSV
     #[arg(long, value_name = "F.csv", conflicts_with = "seeds")]
     out: Option<PathBuf>,
+    /// What the engine told and when, on standard error; samples and rates left out
+    #[arg(long, conflicts_with = "seeds")]
+    events: bool,
 }
 
 /// One run's end.
@@ -61,16 +65,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Ok(scenarios) => scenarios,
         Err(error) => return Outcome::Wrong.told(&error),
     };
-    let jobs: Vec<(&Scenario, u64)> = scenarios
-        .iter()
-        .flat_map(|s| (args.seed..args.seed.saturating_add(args.seeds)).map(move |n| (s, n)))
-        .collect();
+    let seeds = args.seed..args.seed.saturating_add(args.seeds);
+    let jobs: Vec<(Scenario, u64)> =
+        scenarios.iter().flat_map(|s| seeds.clone().map(move |seed| (of_seed(s, seed), seed))).collect();
     let ran = match (&args.out, jobs.as_slice()) {
         (Some(file), [(scenario, seed)]) => match recorded(scenario, *seed, file) {
             Ok(ran) => vec![ran],
             Err(error) => return Outcome::Wrong.told(&format!("{}: {error}", file.display())),
         },
         (Some(_), _) => return Outcome::Wrong.told(&"--out takes one scenario and one seed"),
+        (None, [(scenario, seed)]) => vec![alone(scenario, *seed, args.events)],
         _ => all(&jobs),
     };
     if args.json {
@@ -91,8 +95,14 @@ fn list(json: bool) -> Outcome {
         say(&Value::from_iter(all.iter().map(entry)).to_string());
     } else {
         all.iter().for_each(|s| say(&format!("{:<28} {}", s.name, s.about)));
+        say(&format!("{:<28} a week with random mishaps, another with every seed", soak::NAME));
     }
     Outcome::Done
+}
+
+/// The soak is another scenario with every seed.
+fn of_seed(scenario: &Scenario, seed: u64) -> Scenario {
+    if scenario.name == soak::NAME { soak::week(seed) } else { scenario.clone() }
 }
 
 /// A built-in scenario by its name or the beginning of exactly one, or those of a file.
@@ -100,6 +110,9 @@ fn found(wanted: &str) -> Result<Vec<Scenario>, String> {
     let builtin = catalogue::builtin().map_err(|error| error.to_string())?;
     if let Some(exact) = builtin.iter().find(|s| s.name == wanted) {
         return Ok(vec![exact.clone()]);
+    }
+    if wanted == soak::NAME {
+        return Ok(vec![soak::week(0)]);
     }
     let path = Path::new(wanted);
     if path.is_file() {
@@ -120,7 +133,7 @@ fn found(wanted: &str) -> Result<Vec<Scenario>, String> {
 }
 
 /// Runs every job on all cores; what comes is in the jobs' order.
-fn all(jobs: &[(&Scenario, u64)]) -> Vec<Ran> {
+fn all(jobs: &[(Scenario, u64)]) -> Vec<Ran> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let results: Vec<Mutex<Option<Ran>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
@@ -128,19 +141,13 @@ fn all(jobs: &[(&Scenario, u64)]) -> Vec<Ran> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((scenario, seed)) = jobs.get(index) else { break };
-            let mut world = World::new((*scenario).clone(), *seed).with_oracle();
-            if jobs.len() == 1 {
-                with_progress(&mut world);
-            } else {
-                world.finish();
-            }
+            let mut world = World::new(scenario.clone(), *seed).with_oracle();
+            world.finish();
             if let Some(slot) = results.get(index) {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended(&world));
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if jobs.len() > 1 {
-                progress(&format!("{done} of {} runs", jobs.len()));
-            }
+            progress(&format!("{done} of {} runs", jobs.len()));
         }
     };
     std::thread::scope(|scope| {
@@ -150,6 +157,19 @@ fn all(jobs: &[(&Scenario, u64)]) -> Vec<Ran> {
     });
     progress("");
     results.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+}
+
+fn alone(scenario: &Scenario, seed: u64, events: bool) -> Ran {
+    let mut world = World::new(scenario.clone(), seed).with_oracle();
+    world.guest.told = events.then(Vec::new);
+    with_progress(&mut world);
+    progress("");
+    for (at, event) in world.guest.told.iter().flatten() {
+        if event.severity() != Severity::Debug {
+            eprintln!("{:12.3}  {event:?}", at.seconds());
+        }
+    }
+    ended(&world)
 }
 
 fn with_progress(world: &mut World) {
