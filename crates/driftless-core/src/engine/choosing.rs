@@ -22,7 +22,7 @@ impl Engine {
                 let alike = self.disruption.jumped(id, now.raw, by);
                 let live = self.sources.iter().filter(|source| source.is_live()).count();
                 if self.is_in_best_tier(id) && alike * 2 > live {
-                    self.interrupted(now, looked, by);
+                    self.interrupted(now, id, looked, by);
                 }
                 self.emit(Event::Jumped { source: id, by });
             }
@@ -74,9 +74,12 @@ impl Engine {
 
     /// The guest stood still, or the one source that is heard was stepped. Silent sources are taken to have moved as well: what they said
     /// before must not outvote what is seen now.
-    fn interrupted(&mut self, now: Now, looked: RawTime, by: Seconds) {
+    fn interrupted(&mut self, now: Now, first: SourceId, looked: RawTime, by: Seconds) {
         self.disruption.confirmed(looked, by);
-        for source in &mut self.sources {
+        for (id, source) in self.ids().zip(&mut self.sources) {
+            if id == first {
+                continue;
+            }
             if source.is_live() {
                 source.estimator.expect_jump();
             } else {

@@ -244,8 +244,9 @@ impl Track {
             if let Some(by) = self.path_shift(&predicted, seen) {
                 return self.follow_path(raw, predicted, by);
             }
-            if expects_jump {
-                let (bank, by) = verdict::jump_at_once(&predicted, seen);
+            let elapsed_s = Seconds::from(raw - self.at).0;
+            let announced = verdict::jump_at_once(&predicted, elapsed_s, seen).filter(|_| expects_jump);
+            if let Some((bank, by)) = announced {
                 self.bank = bank;
                 self.at = raw;
                 self.aside.clear();

@@ -64,12 +64,19 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Opti
     Some((jumped, Verdict::Jumped(by)))
 }
 
-/// The belief after a jump that was announced from outside, and the jump: one sample settles it, and the frequency is kept.
-pub(super) fn jump_at_once(predicted: &Bank, seen: &Seen) -> (Bank, Seconds) {
+/// More than rates change by, s/s: what an announced jump must exceed for one sample to settle it.
+const USUAL_RATE_CHANGE: f64 = 5e-3;
+
+/// The belief after a jump that was announced from outside, and the jump: one sample settles it, and the frequency is kept. `None` where another
+/// rate could explain it, too.
+pub(super) fn jump_at_once(predicted: &Bank, elapsed_s: f64, seen: &Seen) -> Option<(Bank, Seconds)> {
     let innovation_s = seen.interval.offset_s - predicted.belief().offset_s;
+    if innovation_s.abs() < JUMP_MIN_S + USUAL_RATE_CHANGE * elapsed_s {
+        return None;
+    }
     let mut jumped = predicted.clone();
     jumped.jump(innovation_s, seen.spread());
-    (jumped, Seconds(innovation_s))
+    Some((jumped, Seconds(innovation_s)))
 }
 
 /// Lets `bank`, which holds the belief at the first sample, learn from the others; returns their log likelihood.

@@ -1,6 +1,6 @@
 //! When a source is looked at: a poll interval within limits, and bursts of looks in quick order.
 
-use crate::time::{RawTime, Span};
+use crate::time::{RawTime, Seconds, Span};
 
 use super::{PollExponent, SourceClass};
 
@@ -14,6 +14,8 @@ pub(crate) struct Schedule {
     poll_max: PollExponent,
     next: RawTime,
     burst_left: u8,
+    /// Looks that bursts may still take: one more each shortest interval, so that no doubt lasts at somebody else's expense.
+    credit: f64,
     /// An interval that is no power of two, where the estimator's method sets its own.
     interval: Option<Span>,
     /// When the last look began.
@@ -41,6 +43,7 @@ impl Schedule {
             poll_max: poll_max.max(poll),
             next: now,
             burst_left: Self::first_burst(class),
+            credit: Self::credit_max(class),
             interval: None,
             last: now,
             burst_done: 0,
@@ -55,6 +58,8 @@ impl Schedule {
 
     /// A look has begun: the next comes after the poll interval, in a burst after the wait for an answer.
     pub(crate) fn looked(&mut self, now: RawTime) {
+        let earned = Seconds::from(now - self.last).0 / Seconds::from(self.poll_min.interval()).0;
+        self.credit = (self.credit + earned).min(Self::credit_max(self.class)) - 1.0;
         let in_burst = self.burst_left > 0;
         self.burst_left = self.burst_left.saturating_sub(1);
         let patience = match self.class {
@@ -75,7 +80,8 @@ impl Schedule {
 
     /// Looks `count` times in quick order, beginning soon.
     pub(crate) fn burst(&mut self, now: RawTime, count: u8) {
-        if self.burst_left == 0 && self.interval.is_none() {
+        let count = self.affordable(now, count);
+        if self.burst_left == 0 && self.interval.is_none() && count > 0 {
             self.burst_left = count;
             self.burst_done = 0;
             self.next = self.next.min(now + self.burst_interval());
@@ -84,11 +90,12 @@ impl Schedule {
 
     /// Looks `count` times in quick order, beginning at once.
     pub(crate) fn hurry(&mut self, now: RawTime, count: u8) {
-        if self.interval.is_none() {
+        let count = self.affordable(now, count);
+        if self.interval.is_none() && count > 0 {
             self.burst_left = self.burst_left.max(count);
             self.burst_done = 0;
+            self.next = self.next.min(now);
         }
-        self.next = self.next.min(now);
     }
 
     /// No burst, and nothing before a whole interval is over.
@@ -130,6 +137,23 @@ impl Schedule {
     /// When it is time; `None` while held.
     pub(crate) fn deadline(&self) -> Option<RawTime> {
         (!self.is_held).then_some(self.next)
+    }
+
+    /// As many of `count` looks as the credit allows.
+    fn affordable(&self, now: RawTime, count: u8) -> u8 {
+        let earned = Seconds::from(now - self.last).0 / Seconds::from(self.poll_min.interval()).0;
+        let credit = (self.credit + earned).min(Self::credit_max(self.class));
+        (1..=count).rev().find(|looks| f64::from(*looks) <= credit).unwrap_or(0)
+    }
+
+    /// Looks in bursts that may follow each other closely.
+    const fn credit_max(class: SourceClass) -> f64 {
+        match class {
+            SourceClass::Hypervisor | SourceClass::Rtc => 48.0,
+            SourceClass::Host => 24.0,
+            SourceClass::Network => 12.0,
+            SourceClass::Public => 8.0,
+        }
     }
 
     /// The host is near and ours: it is looked at quickly. Others are asked at most four times, 2 s apart
