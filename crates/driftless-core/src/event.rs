@@ -127,6 +127,13 @@ pub enum Event {
         /// New − old; positive: the local clocks stood still meanwhile.
         by: Seconds,
     },
+    /// A source's path became longer or shorter, in one direction more than in the other: its offsets moved, no clock did.
+    PathChanged {
+        /// Which source.
+        source: SourceId,
+        /// What the path adds to each measured offset, more than before.
+        by: Seconds,
+    },
     /// A source's rate against the counter changed at once.
     RateChanged {
         /// Which source.

@@ -89,6 +89,9 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
         Event::RateChanged { source, by } => {
             format!("{}: this guest's counter changed its rate by {by}", name(*source))
         }
+        Event::PathChanged { source, by } => {
+            format!("{}: the way there changed and adds {by} to each offset; no clock did", name(*source))
+        }
         Event::Selected { source: Some(source) } => format!("following {}", name(*source)),
         Event::Selected { source: None } => "following nobody".to_owned(),
         Event::Falseticker { source } => format!("{}: contradicts the majority, left out", name(*source)),

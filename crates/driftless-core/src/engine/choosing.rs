@@ -32,7 +32,8 @@ impl Engine {
                 }
                 self.emit(Event::RateChanged { source: id, by });
             }
-            Verdict::PathChanged(_) | Verdict::Usual | Verdict::Ignored | Verdict::Outlier => {}
+            Verdict::PathChanged(by) => self.emit(Event::PathChanged { source: id, by }),
+            Verdict::Usual | Verdict::Ignored | Verdict::Outlier => {}
         }
     }
 

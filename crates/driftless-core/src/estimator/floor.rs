@@ -48,26 +48,26 @@ impl DelayFloor {
     pub(crate) fn add(&mut self, delay: Seconds) -> Option<Seconds> {
         let delay_s = delay.0.max(0.0);
         self.remember(delay_s);
-        let before_s = self.least_s;
-        let mut is_other = false;
+        let (before_s, usual_s) = (self.least_s, self.uncertainty_s.max(self.mean_excess_s));
         // Far below all that was seen: another path, whose floor this delay alone says little about.
         if !self.recent.is_empty() && delay_s < self.least_s - 4.0 * self.uncertainty_s {
             self.blocks.clear();
             self.filling = None;
-            is_other = true;
         }
         if self.is_longer_route() {
             self.blocks.clear();
             self.filling = self.sustained().map(|(least, _)| (least, Self::SUSTAINED - 1));
-            is_other = true;
         }
         let (least, held) = self.filling.unwrap_or((f64::INFINITY, 0));
         self.filling = Some((least.min(delay_s), held + 1));
         self.measure();
         if held + 1 == Self::BLOCK {
-            is_other |= self.close_block();
+            self.close_block();
         }
-        is_other.then_some(Seconds(self.least_s - before_s))
+        // Symmetric jitter moves the least of all delays, too; another route moves it by more than jitter is wide.
+        let change = Seconds(self.least_s - before_s);
+        let is_other = change.abs().0 > 4.0 * usual_s;
+        (is_other && self.recent.len() > Self::SUSTAINED).then_some(change)
     }
 
     /// The least delay seen lately.
@@ -134,21 +134,17 @@ impl DelayFloor {
         self.sorted.insert(at, delay_s);
     }
 
-    /// Returns whether the block shows another path.
-    fn close_block(&mut self) -> bool {
-        let Some((least, _)) = self.filling.take() else { return false };
-        let is_other = least > self.least_s + Self::OTHER_PATH * self.mean_excess_s;
-        if is_other {
+    /// A block whose least cannot have come from the floor shows another path.
+    fn close_block(&mut self) {
+        let Some((least, _)) = self.filling.take() else { return };
+        if least > self.least_s + Self::OTHER_PATH * self.mean_excess_s {
             self.blocks.clear();
         }
         if self.blocks.len() == Self::BLOCKS_MAX {
             self.blocks.pop_front();
         }
         self.blocks.push_back(least);
-        if is_other {
-            self.measure();
-        }
-        is_other
+        self.measure();
     }
 
     fn measure(&mut self) {

@@ -10,6 +10,7 @@ pub mod dntpd;
 mod filter;
 mod floor;
 mod normal;
+mod route;
 mod scatter;
 mod tracker;
 mod verdict;
@@ -57,6 +58,17 @@ pub struct Estimator {
     samples: u64,
 }
 
+/// The samples that tell what a changed path adds to each offset: meanwhile they teach nothing else.
+#[derive(Debug, Clone, Copy)]
+struct NewPath {
+    /// By how much the floor changed, s.
+    change_s: f64,
+    /// The least delay so far, and how far that sample lay from the belief.
+    best: (f64, f64),
+    /// Samples so far.
+    samples: u8,
+}
+
 /// The running belief.
 #[derive(Debug, Clone)]
 struct Track {
@@ -72,8 +84,8 @@ struct Track {
     expects_jump: bool,
     /// What the present path adds to each measured offset by the difference of its directions, as far as its changes have shown.
     asymmetry_s: f64,
-    /// The change of the floor that was seen last, and how many samples ago.
-    path_change: Option<(f64, u8)>,
+    /// A new path that is being learnt.
+    path: Option<NewPath>,
     last: Sample,
 }
 
@@ -103,7 +115,9 @@ impl Estimator {
         let interval =
             Interval { offset_s: track.offset_of(sample), half_width_s, noise_s: self.floor.noise().0 };
         track.last = *sample;
-        track.note_path(path_change);
+        if let Some(verdict) = track.learn_path(sample, path_change, interval.offset_s) {
+            return verdict;
+        }
         if lateness <= Seconds::ZERO {
             let at_s = Seconds::from(sample.raw - track.anchor.raw).0;
             track.scatter.add(at_s, interval.offset_s, half_width_s);
@@ -226,7 +240,7 @@ impl Track {
             scatter: Scatter::default(),
             expects_jump: false,
             asymmetry_s: 0.0,
-            path_change: None,
+            path: None,
             last: *sample,
         }
     }
@@ -241,9 +255,6 @@ impl Track {
         let predicted = self.bank.predicted(Seconds::from(raw - self.at).0);
         let expects_jump = core::mem::take(&mut self.expects_jump);
         if predicted.contradiction(seen) > CONTRADICTION_MAX {
-            if let Some(by) = self.path_shift(&predicted, seen) {
-                return self.follow_path(raw, predicted, by);
-            }
             let elapsed_s = Seconds::from(raw - self.at).0;
             let announced = verdict::jump_at_once(&predicted, elapsed_s, seen).filter(|_| expects_jump);
             if let Some((bank, by)) = announced {
@@ -269,38 +280,6 @@ impl Track {
         self.at = raw;
         self.bank.update(seen);
         if was_in_doubt { Verdict::Outlier } else { Verdict::Usual }
-    }
-}
-
-impl Track {
-    /// Remembers a change of the floor for a few samples: the jump that it makes may be noticed later.
-    fn note_path(&mut self, change: Option<Seconds>) {
-        const PATH_MEMORY: u8 = 8;
-        self.path_change = match (change, self.path_change) {
-            (Some(by), _) => Some((by.0, 0)),
-            (None, Some((by_s, age))) if age < PATH_MEMORY => Some((by_s, age + 1)),
-            _ => None,
-        };
-    }
-
-    /// Whether a contradiction is what a change of delay in one direction alone would make: half of it, either way.
-    fn path_shift(&self, predicted: &Bank, seen: &Seen) -> Option<f64> {
-        const ALIKE: f64 = 0.3;
-        let (change_s, _) = self.path_change?;
-        let by_s = seen.interval.offset_s - predicted.belief().offset_s;
-        let tolerance_s = change_s.abs() / 2.0 * ALIKE + seen.interval.half_width_s;
-        ((by_s.abs() - change_s.abs() / 2.0).abs() < tolerance_s).then_some(by_s)
-    }
-
-    /// The belief goes on, and the path's new asymmetry is taken off from now on.
-    fn follow_path(&mut self, raw: RawTime, predicted: Bank, by_s: f64) -> Verdict {
-        self.asymmetry_s += by_s;
-        self.bank = predicted;
-        self.at = raw;
-        self.aside.clear();
-        self.scatter.jumped();
-        self.path_change = None;
-        Verdict::PathChanged(Seconds(by_s))
     }
 }
 
