@@ -13,8 +13,8 @@ const WANDERS: [f64; 8] = [1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8, 1e-7, 1e-6];
 const FILTERS: usize = 2 * WANDERS.len();
 /// Every one is as likely as another at first.
 const FIRST_WEIGHT: f64 = 1.0 / 16.0;
-/// What a weight remembers of earlier samples: about fifty samples' worth.
-const FORGETTING: f64 = 0.98;
+/// What a weight remembers of earlier samples: about two hundred samples' worth.
+const FORGETTING: f64 = 0.995;
 /// No hypothesis is ever further than this from the best, in log weight, so that a change is found in a few samples.
 const LOG_WEIGHT_MIN: f64 = -12.0;
 
