@@ -88,6 +88,11 @@ impl Bank {
         weight(index) || index < WANDERS.len() && weight(index + WANDERS.len())
     }
 
+    /// How likely it is, 0 to 1, that delays say nothing of the offset.
+    pub(crate) fn scatter_weight(&self) -> f64 {
+        self.weights[WANDERS.len()..].iter().sum()
+    }
+
     /// Learns from a sample; returns the log likelihood of it under the mixture.
     pub(crate) fn update(&mut self, seen: &Seen) -> f64 {
         let mut likelihood = 0.0;

@@ -136,10 +136,12 @@ impl Estimator {
         let offset_error = Seconds(belief.var_offset.sqrt());
         let frequency_error = Frequency(belief.var_frequency.sqrt());
         let root_distance = self.root_distance();
+        // Where delays are taken to say nothing, all of the jitter may still be on one side.
+        let one_sided = self.floor.mean_excess() * track.bank.scatter_weight();
         Some(Estimate {
             offset,
             offset_error,
-            bound: root_distance + offset_error * BOUND_DEVIATIONS,
+            bound: root_distance + one_sided + offset_error * BOUND_DEVIATIONS,
             root_distance,
             frequency: Frequency(belief.frequency),
             frequency_error,
