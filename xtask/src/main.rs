@@ -1,6 +1,7 @@
 //! Developers' commands. The first thing that any of them does is to give up the power over this machine's clock.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod lab;
 mod packages;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Args),
     /// Boot a guest with a chosen drift and measure what a client makes of it
     Lab(lab::Args),
+    /// Measure what is promised in figures
+    Bench(bench::Args),
     /// Check the shape of the tree
     Tidy,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Tidy => tidy::run(),
     };
     match done {

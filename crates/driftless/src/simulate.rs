@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// A line for each look at the world: CSV
     #[arg(long, value_name = "F.csv", conflicts_with = "seeds")]
     out: Option<PathBuf>,
+    /// Without the filter that gives the floor: quicker
+    #[arg(long)]
+    no_oracle: bool,
     /// What the engine told and when, on standard error; samples and rates left out
     #[arg(long, conflicts_with = "seeds")]
     events: bool,
@@ -74,8 +77,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Err(error) => return Outcome::Wrong.told(&format!("{}: {error}", file.display())),
         },
         (Some(_), _) => return Outcome::Wrong.told(&"--out takes one scenario and one seed"),
-        (None, [(scenario, seed)]) => vec![alone(scenario, *seed, args.events)],
-        _ => all(&jobs),
+        (None, [(scenario, seed)]) => vec![alone(scenario, *seed, args)],
+        _ => all(&jobs, !args.no_oracle),
     };
     if args.json {
         say(&result(&ran).to_string());
@@ -133,7 +136,7 @@ fn found(wanted: &str) -> Result<Vec<Scenario>, String> {
 }
 
 /// Runs every job on all cores; what comes is in the jobs' order.
-fn all(jobs: &[(Scenario, u64)]) -> Vec<Ran> {
+fn all(jobs: &[(Scenario, u64)], oracle: bool) -> Vec<Ran> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let results: Vec<Mutex<Option<Ran>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
@@ -141,7 +144,7 @@ fn all(jobs: &[(Scenario, u64)]) -> Vec<Ran> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((scenario, seed)) = jobs.get(index) else { break };
-            let mut world = World::new(scenario.clone(), *seed).with_oracle();
+            let mut world = begun(scenario, *seed, oracle);
             world.finish();
             if let Some(slot) = results.get(index) {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended(&world));
@@ -159,9 +162,14 @@ fn all(jobs: &[(Scenario, u64)]) -> Vec<Ran> {
     results.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }
 
-fn alone(scenario: &Scenario, seed: u64, events: bool) -> Ran {
-    let mut world = World::new(scenario.clone(), seed).with_oracle();
-    world.guest.told = events.then(Vec::new);
+fn begun(scenario: &Scenario, seed: u64, oracle: bool) -> World {
+    let world = World::new(scenario.clone(), seed);
+    if oracle { world.with_oracle() } else { world }
+}
+
+fn alone(scenario: &Scenario, seed: u64, args: &Args) -> Ran {
+    let mut world = begun(scenario, seed, !args.no_oracle);
+    world.guest.told = args.events.then(Vec::new);
     with_progress(&mut world);
     progress("");
     for (at, event) in world.guest.told.iter().flatten() {
@@ -234,14 +242,20 @@ fn csv(look: &Look) -> String {
 
 /// One run: its summary. Several: each key's median over them, and all of them under `runs`.
 fn result(ran: &[Ran]) -> Value {
-    let runs: Vec<Value> = ran.iter().map(|ran| json!(ran.summary)).collect();
+    let run = |ran: &Ran| {
+        let mut run = json!(ran.summary);
+        run["broken"] = json!(ran.broken);
+        run
+    };
+    let runs: Vec<Value> = ran.iter().map(run).collect();
     let [one] = runs.as_slice() else {
         let mut whole = runs.first().cloned().unwrap_or_default();
         for (key, value) in whole.as_object_mut().into_iter().flatten() {
-            if key != "seed" && !value.is_string() {
+            if key != "seed" && !value.is_string() && !value.is_array() {
                 *value = median(runs.iter().map(|run| run[key].as_f64()).collect());
             }
         }
+        whole["broken"] = Value::from_iter(runs.iter().filter_map(|run| run["broken"].get(0).cloned()));
         whole["runs"] = Value::Array(runs);
         return whole;
     };
