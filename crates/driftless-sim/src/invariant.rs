@@ -14,8 +14,8 @@ pub struct Invariants {
     policy: StepPolicy,
     allowances: Vec<Allowance>,
     last: Option<(WallTime, Span)>,
-    /// What was broken first, and when; the rest is only counted.
-    pub first: Option<(TrueTime, Violation)>,
+    /// The first of each kind of violation, and when; the rest is only counted.
+    pub seen: Vec<(TrueTime, Violation)>,
     /// How often something was broken.
     pub count: u64,
 }
@@ -79,7 +79,7 @@ impl Invariants {
             Allowance { capacity, interval, left: capacity, at: TrueTime::ZERO }
         };
         let allowances = sources.iter().map(allowance).collect();
-        Self { policy, allowances, last: None, first: None, count: 0 }
+        Self { policy, allowances, last: None, seen: Vec::new(), count: 0 }
     }
 
     /// A look at the guest, whose clock reads `wall`.
@@ -140,7 +140,11 @@ impl Invariants {
 
     fn broken(&mut self, at: TrueTime, violation: Violation) {
         self.count += 1;
-        self.first.get_or_insert((at, violation));
+        let is_same =
+            |other: &Violation| core::mem::discriminant(other) == core::mem::discriminant(&violation);
+        if !self.seen.iter().any(|(_, other)| is_same(other)) {
+            self.seen.push((at, violation));
+        }
     }
 }
 
@@ -184,7 +188,7 @@ mod tests {
         for second in 16..40_u32 {
             invariants.asked(TrueTime::from_seconds(f64::from(second)), SourceId(0));
         }
-        assert!(matches!(invariants.first, Some((_, Violation::Packets(SourceId(0))))));
+        assert!(matches!(invariants.seen[..], [(_, Violation::Packets(SourceId(0)))]));
     }
 
     #[test]

@@ -199,9 +199,8 @@ fn progress(text: &str) {
 
 fn ended(world: &World) -> Ran {
     let mut broken: Vec<String> = world.breaches().iter().map(ToString::to_string).collect();
-    if let Some((at, violation)) = &world.guest.invariants.first {
-        broken.push(format!("first at {:.3} s: {violation}", at.seconds()));
-    }
+    let violations = world.guest.invariants.seen.iter();
+    broken.extend(violations.map(|(at, violation)| format!("first at {:.3} s: {violation}", at.seconds())));
     Ran { summary: world.summary(), broken }
 }
 
