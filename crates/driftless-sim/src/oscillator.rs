@@ -16,6 +16,8 @@ use crate::truth::TrueTime;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OscillatorConfig {
+    /// What the counter reads at the beginning, s: how long the guest has been up.
+    pub starts_at: f64,
     /// Constant part, ppm.
     pub drift_ppm: f64,
     /// Random walk of the rate: standard deviation after a second, ppb/√s.
@@ -33,6 +35,7 @@ pub struct OscillatorConfig {
 impl Default for OscillatorConfig {
     fn default() -> Self {
         Self {
+            starts_at: 0.0,
             drift_ppm: 300.0,
             wander_ppb: 1.0,
             white_ppb: 0.0,
@@ -69,15 +72,15 @@ pub struct Oscillator {
 const CELL: Span = Span::from_secs(1);
 
 impl Oscillator {
-    /// A counter that reads 0 at the beginning.
+    /// A counter at the beginning.
     #[must_use]
     pub fn new(config: OscillatorConfig, noise: Noise) -> Self {
         let mut oscillator = Self {
+            nanos: Seconds(config.starts_at).to_span().as_nanos(),
             config,
             noise,
             at: TrueTime::ZERO,
             cell_ends: TrueTime::ZERO,
-            nanos: 0,
             fraction: 0.0,
             walk: 0.0,
             jumped: 0.0,

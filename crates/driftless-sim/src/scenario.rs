@@ -98,6 +98,8 @@ pub struct ServerConfig {
     pub clock: ReferenceConfig,
     /// What it says about itself.
     pub says: WordsConfig,
+    /// Whose chance it has; its number's when absent. So servers can be put in another order and stay what they are.
+    pub chance: Option<String>,
 }
 
 impl Default for Scenario {
@@ -129,6 +131,7 @@ impl Default for ServerConfig {
             path: LinkConfig::default(),
             clock: ReferenceConfig::default(),
             says: WordsConfig::default(),
+            chance: None,
         }
     }
 }

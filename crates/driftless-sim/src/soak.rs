@@ -95,6 +95,7 @@ fn chance_of_offset(chance: &mut Chance) -> f64 {
 
 fn oscillator(chance: &mut Chance) -> OscillatorConfig {
     OscillatorConfig {
+        starts_at: chance.scale(1.0, 1e7),
         drift_ppm: chance.between(-3_000.0, 3_000.0),
         wander_ppb: chance.scale(0.1, 30.0),
         white_ppb: chance.scale(0.1, 30.0),
@@ -154,6 +155,7 @@ fn server(chance: &mut Chance, lies: bool, count: u8) -> ServerConfig {
             holds: chance.scale(1e-6, 1e-3),
             ..WordsConfig::default()
         },
+        chance: None,
     }
 }
 

@@ -118,7 +118,7 @@ impl World {
     pub fn new(scenario: Scenario, seed: u64) -> Self {
         let streams = Seed(seed);
         let peers = scenario.servers.iter().enumerate().map(|(index, server)| {
-            let name = format!("server {index}");
+            let name = server.chance.clone().unwrap_or_else(|| format!("server {index}"));
             let clock = Reference::new(server.clock.clone(), streams.stream(&format!("{name} clock")));
             let link = Link::new(server.path.clone(), streams, &name);
             Peer { link, server: Server::new(clock, server.says.clone()) }

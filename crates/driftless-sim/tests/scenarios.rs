@@ -93,7 +93,9 @@ fn every_scenario_keeps_its_limits_and_the_table_is_as_reviewed() {
     for Ran { summary, broken } in &results {
         let name = summary.scenario.as_str();
         if NOT_YET.contains(&name) {
-            wrong.extend(broken.is_empty().then(|| format!("{name} keeps its limits now: take it off the list")));
+            wrong.extend(
+                broken.is_empty().then(|| format!("{name} keeps its limits now: take it off the list")),
+            );
         } else if !broken.is_empty() {
             let again = format!("driftless simulate --scenario {name} --seed {SEED}");
             wrong.push(format!("{name}: {}; again: {again}", broken.join("; ")));
