@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: the product's main job, live, in a real guest.
 
+mod world;
+
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -16,8 +18,13 @@ use crate::picture::{Curve, draw};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The guest's counter runs 676 ppm fast and its clock starts two minutes ahead. For 15 s nothing is done about it, then
-`driftless run` starts. Exit status 0 only if the clock was kept. Picture, CSV and summary are left in .lab/demo/.")]
-pub(crate) struct Args {}
+`driftless run` starts. Where no guest can be booted, the same is shown in the simulated world.
+Exit status 0 only if the clock was kept. Picture, CSV and summary are left in .lab/demo/.")]
+pub(crate) struct Args {
+    /// In the simulated world, without a guest: also what happens where none can be booted
+    #[arg(long)]
+    simulated: bool,
+}
 
 const DRIFT_PPM: f64 = 676.0;
 const AHEAD_S: i64 = 120;
@@ -27,20 +34,41 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two lines where no terminal is redrawn: about a second, in whole looks.
 const LINE_EVERY: Duration = Duration::from_millis(950);
 
-pub(crate) fn run(_: &Args) -> Result<bool> {
+pub(crate) fn run(args: &Args) -> Result<bool> {
     let signals = Signals::install()?;
+    if args.simulated {
+        return world::run(&signals);
+    }
+    match boot(&signals) {
+        Ok((_bench, guest)) => in_guest(guest, &signals),
+        Err(error) if signals.should_end() => Err(error),
+        Err(error) => {
+            eprintln!("xtask: no guest can be booted here: {error:#}");
+            eprintln!(
+                "xtask: so this is the same story in the SIMULATED world; no kernel and no network take part in it"
+            );
+            world::run(&signals)
+        }
+    }
+}
+
+fn boot(signals: &Signals) -> Result<(Bench, Guest)> {
     let bench = Bench::new("demo", Kind::Driftless, 0)?;
     eprintln!("xtask: booting a real Linux guest whose counter runs {DRIFT_PPM} ppm fast, two minutes ahead");
-    let mut guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), &signals)?;
+    let guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), signals)?;
+    Ok((bench, guest))
+}
+
+fn in_guest(mut guest: Guest, signals: &Signals) -> Result<bool> {
     let mut screen = Screen::new();
     screen.say(&format!(
         "this machine is the host, its clock is only read; offset = host - guest; the guest runs free for {} s",
         FREE.as_secs()
     ));
-    let free = watch(&mut guest, &signals, FREE, &mut screen)?;
+    let free = watch(&mut guest, signals, FREE, &mut screen)?;
     guest.set_client(true);
     screen.say("`driftless run` starts in the guest");
-    let kept = watch(&mut guest, &signals, KEPT, &mut screen)?;
+    let kept = watch(&mut guest, signals, KEPT, &mut screen)?;
     let summary =
         Summary::of(("demo", "driftless"), (&kept, &[]), guest.steps(), guest.resident_kb(), MEDIAN_MAX);
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;

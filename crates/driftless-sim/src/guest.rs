@@ -75,10 +75,16 @@ impl Guest {
         let mut kernel = KernelClock::new(now.raw, wall);
         kernel.refuses = scenario.guest.unprivileged.then_some(ClockError::Permission);
         let made = scenario.engine_config();
+        // Until its time comes the daemon is one that asks nobody and sets nothing.
+        let first = if scenario.guest.starts_at > 0.0 {
+            Config { observe: true, ..Config::default() }
+        } else {
+            made.clone()
+        };
         Self {
             oscillator,
             kernel,
-            engine: Engine::new(made.clone(), now, Box::new(seed.stream("entropy"))),
+            engine: Engine::new(first, now, Box::new(seed.stream("entropy"))),
             invariants: Invariants::new(made.step, &made.sources),
             made: (made, seed, 0),
             requests: 0,

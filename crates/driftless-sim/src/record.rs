@@ -118,6 +118,11 @@ impl Record {
         }
     }
 
+    /// The daemon starts only now.
+    pub fn started(&mut self, at: TrueTime) {
+        self.start = Finding::new(at);
+    }
+
     /// Something disturbed the clock until `at`.
     pub fn disturbed(&mut self, at: TrueTime) {
         self.disturbances.push(Finding::new(at));

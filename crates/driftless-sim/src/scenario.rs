@@ -52,6 +52,8 @@ pub struct Scenario {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuestConfig {
+    /// When the daemon starts, s: until then the clock runs free.
+    pub starts_at: f64,
     /// Whom to believe.
     pub policy: Policy,
     /// When the clock may be stepped.

@@ -74,6 +74,8 @@ enum Arrival {
     Found { device: usize, result: Result<Reading, LookError> },
     /// The scenario's event of this index.
     Event(usize),
+    /// The daemon starts.
+    Start,
     /// The guest runs again.
     Resume,
 }
@@ -145,6 +147,10 @@ impl World {
         let events: Vec<f64> = world.scenario.events.iter().map(|event| event.at).collect();
         for (index, at) in events.into_iter().enumerate() {
             world.push(TrueTime::from_seconds(at), Arrival::Event(index));
+        }
+        let starts_at = world.scenario.guest.starts_at;
+        if starts_at > 0.0 {
+            world.push(TrueTime::from_seconds(starts_at), Arrival::Start);
         }
         world
     }
@@ -314,6 +320,12 @@ impl World {
             Arrival::Event(index) => {
                 let event = self.scenario.events.get(index).map(|event| event.what);
                 event.into_iter().for_each(|what| self.strike(what));
+            }
+            Arrival::Start => {
+                self.record.started(self.at);
+                self.disturbed = self.at;
+                self.next_extra = self.at + CLOSE.1;
+                self.guest.strike(self.at, Happening::Restart { keeps_frequency: true });
             }
             // Time had to stop here, no more: `Guest::advance` sees to the rest.
             Arrival::Resume => {}

@@ -178,7 +178,7 @@ impl fmt::Display for Summary {
         let plain = |seconds: f64| Seconds(seconds).to_string().trim_start_matches('+').to_owned();
         write!(
             f,
-            "{} with {}: {}; below 1 ms from {}; after 10 s |true offset| median {}, 99 % {}, max {} ({} looks); {} step(s), {} backwards after the first; {} kB resident{}",
+            "{} with {}: {}; below 1 ms from {}; after 10 s |true offset| median {}, 99 % {}, max {} ({} looks); {} step(s), {} backwards after the first{}{}",
             self.scenario,
             self.client,
             if self.ok { "kept right" } else { "NOT kept right" },
@@ -189,7 +189,8 @@ impl fmt::Display for Summary {
             self.looks,
             self.steps,
             self.backward_steps,
-            self.resident_kb,
+            // A simulated client has no memory of its own.
+            if self.resident_kb > 0 { format!("; {} kB resident", self.resident_kb) } else { String::new() },
             self.told_recovery()
         )
     }
