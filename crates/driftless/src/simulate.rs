@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Without the filter that gives the floor: quicker
     #[arg(long)]
     no_oracle: bool,
-    /// What the engine told and when, on standard error; samples and rates left out
+    /// What happened to the guest and what its engine told, on standard error; samples and rates left out
     #[arg(long, conflicts_with = "seeds")]
     events: bool,
 }
@@ -172,12 +172,22 @@ fn alone(scenario: &Scenario, seed: u64, args: &Args) -> Ran {
     world.guest.told = args.events.then(Vec::new);
     with_progress(&mut world);
     progress("");
-    for (at, event) in world.guest.told.iter().flatten() {
-        if event.severity() != Severity::Debug {
-            eprintln!("{:12.3}  {event:?}", at.seconds());
-        }
+    if args.events {
+        tell(&world);
     }
     ended(&world)
+}
+
+/// What happened to the guest, and what its engine told, in the order of time.
+fn tell(world: &World) {
+    let happened = world.scenario.events.iter().map(|event| (event.at, format!("WORLD {:?}", event.what)));
+    let told = world.guest.told.iter().flatten().filter(|(_, event)| event.severity() != Severity::Debug);
+    let mut lines: Vec<(f64, String)> =
+        told.map(|(at, event)| (at.seconds(), format!("{event:?}"))).chain(happened).collect();
+    lines.sort_by(|one, other| one.0.total_cmp(&other.0));
+    for (second, line) in lines {
+        eprintln!("{second:12.3}  {line}");
+    }
 }
 
 fn with_progress(world: &mut World) {
