@@ -103,12 +103,13 @@ impl Disruption {
         self.suspicion.as_ref().is_some_and(|suspicion| now - suspicion.since < SUSPICION_MAX)
     }
 
-    /// A source was found to have jumped by so much against the counter. Returns how many did so alike lately, this one included.
-    pub(crate) fn jumped(&mut self, id: SourceId, at: RawTime, by: Seconds) -> usize {
+    /// A source was found to have jumped by so much against the counter. Returns who did so alike lately, this one included.
+    pub(crate) fn jumped(&mut self, id: SourceId, at: RawTime, by: Seconds) -> Vec<SourceId> {
         self.jumps.retain(|(other, when, _)| *other != id && at - *when < TOGETHER);
         self.jumps.push((id, at, by));
         let tolerance = ALIKE_MIN.max(by.abs() * ALIKE_PART);
-        self.jumps.iter().filter(|(_, _, other)| (*other - by).abs() <= tolerance).count()
+        let alike = self.jumps.iter().filter(|(_, _, other)| (*other - by).abs() <= tolerance);
+        alike.map(|(id, _, _)| *id).collect()
     }
 
     /// Enough sources agree that the guest, not one of them, moved by so much, as the look at `looked` shows.
@@ -119,6 +120,11 @@ impl Disruption {
             jump: None,
         });
         suspicion.jump = Some(by);
+    }
+
+    /// Whether enough sources agreed on a jump that is not settled yet.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.suspicion.as_ref().is_some_and(|suspicion| suspicion.jump.is_some())
     }
 
     /// A followed source was looked at, at `looked`, and its look is explained: the suspicion, if it is older, is settled. `offset` is how far the
@@ -189,9 +195,10 @@ mod tests {
     #[test]
     fn jumps_alike_are_counted_together() {
         let mut disruption = Disruption::default();
-        assert_eq!(disruption.jumped(SourceId(0), at(1), Seconds(60.0)), 1);
-        assert_eq!(disruption.jumped(SourceId(1), at(2), Seconds(60.05)), 2);
-        assert_eq!(disruption.jumped(SourceId(2), at(3), Seconds(-5.0)), 1);
-        assert_eq!(disruption.jumped(SourceId(0), at(90), Seconds(60.0)), 1, "the others were long ago");
+        let mut alike = |id, second, by| disruption.jumped(SourceId(id), at(second), Seconds(by)).len();
+        assert_eq!(alike(0, 1, 60.0), 1);
+        assert_eq!(alike(1, 2, 60.05), 2);
+        assert_eq!(alike(2, 3, -5.0), 1);
+        assert_eq!(alike(0, 90, 60.0), 1, "the others were long ago");
     }
 }

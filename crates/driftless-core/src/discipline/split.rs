@@ -6,9 +6,13 @@ use crate::time::Frequency;
 /// How far the fine part may go before the tick is moved: inside the kernel's ±500 ppm, so that a steady slew has room.
 const FINE_MAX: Frequency = Frequency(450e-6);
 
+/// All that is ever asked of the kernel: beyond ±10 % it takes no tick.
+const TOTAL_MAX: Frequency = Frequency(0.1);
+
 /// The rate nearest to `total` within ±10 %. The current tick is kept while the fine part fits beside it.
 #[must_use]
 pub fn split(total: Frequency, current: Rate) -> Rate {
+    let total = total.clamp_to(TOTAL_MAX);
     let with = |tick: i32| {
         let coarse = Rate { tick, frequency: Frequency::ZERO }.total();
         Rate { tick, frequency: rounded((total - coarse).clamp_to(Rate::FREQUENCY_MAX)) }

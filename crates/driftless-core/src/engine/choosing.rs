@@ -21,8 +21,8 @@ impl Engine {
             Verdict::Jumped(by) => {
                 let alike = self.disruption.jumped(id, now.raw, by);
                 let live = self.sources.iter().filter(|source| source.is_live()).count();
-                if self.is_in_best_tier(id) && alike * 2 > live {
-                    self.interrupted(now, id, looked, by);
+                if alike.len() * 2 > live {
+                    self.interrupted(now, &alike, looked, by);
                 }
                 self.emit(Event::Jumped { source: id, by });
             }
@@ -49,13 +49,13 @@ impl Engine {
         self.emit(Event::Suspected { sign });
     }
 
-    /// A followed source was looked at since the sign, and its look fits or is explained: the verdict.
-    pub(super) fn settle(&mut self, now: Now, id: SourceId, looked: RawTime) {
+    /// A followed source was looked at since the sign, and its look fits or is explained: the verdict. Returns whether there was one.
+    pub(super) fn settle(&mut self, now: Now, id: SourceId, looked: RawTime) -> bool {
         let is_explained = self.sources.get(usize::from(id.0)).is_some_and(|s| !s.estimator.is_in_doubt());
-        if !is_explained || !self.agreeing.contains(&id) {
-            return;
+        if !is_explained || !(self.agreeing.contains(&id) || self.disruption.is_confirmed()) {
+            return false;
         }
-        let Some(estimate) = self.estimate(now) else { return };
+        let Some(estimate) = self.estimate(now) else { return false };
         let at = now.wall + estimate.offset.to_span();
         let (is_settled, found) = self.disruption.settle((looked, at), estimate.offset);
         if let Some(interruption) = found {
@@ -64,6 +64,7 @@ impl Engine {
         } else if is_settled {
             self.emit(Event::Unchanged);
         }
+        is_settled
     }
 
     /// A look does not fit: every source that answers is looked at soon, so that they can be compared.
@@ -73,17 +74,12 @@ impl Engine {
         }
     }
 
-    /// The guest stood still, or the one source that is heard was stepped. Silent sources are taken to have moved as well: what they said
-    /// before must not outvote what is seen now.
-    fn interrupted(&mut self, now: Now, first: SourceId, looked: RawTime, by: Seconds) {
+    /// The guest stood still: the counter is common to all sources, so that those which were not looked at since are taken to have moved as
+    /// well. What they said before must not outvote what is seen now; their next look corrects what is wrong about it.
+    fn interrupted(&mut self, now: Now, alike: &[SourceId], looked: RawTime, by: Seconds) {
         self.disruption.confirmed(looked, by);
         for (id, source) in self.ids().zip(&mut self.sources) {
-            if id == first {
-                continue;
-            }
-            if source.is_live() {
-                source.estimator.expect_jump();
-            } else {
+            if !alike.contains(&id) {
                 source.estimator.absorb_jump(by);
             }
         }
@@ -172,11 +168,6 @@ impl Engine {
         let heard = |source: &&Source| source.is_live() && source.estimator.samples() > 0;
         let live = self.sources.iter().filter(heard).map(|source| self.tier(source)).min();
         live.or_else(|| self.followed_source().map(|source| self.tier(source)))
-    }
-
-    fn is_in_best_tier(&self, id: SourceId) -> bool {
-        let source = self.sources.get(usize::from(id.0));
-        source.map(|source| self.tier(source)) == self.best_tier()
     }
 
     const fn tier(&self, source: &Source) -> u8 {

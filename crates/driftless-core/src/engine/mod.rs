@@ -270,8 +270,8 @@ impl Engine {
         self.emit(Event::Sampled { source: id, offset: sample.offset, delay: sample.delay });
         self.judged(now, id, sample.raw, verdict);
         self.choose(now);
-        self.settle(now, id, sample.raw);
-        if self.agreeing.contains(&id) {
+        let is_settled = self.settle(now, id, sample.raw);
+        if is_settled || self.agreeing.contains(&id) {
             self.last_update = Some(now.wall);
             self.outputs.push_back(Output::Clock(ClockCommand::Read));
         }

@@ -2,6 +2,8 @@
 
 use super::normal;
 
+/// No counter is this far off: a belief beyond it is the fruit of samples that fit no rate at all, s/s.
+const FREQUENCY_MAX: f64 = 0.12;
 /// ln √(2π).
 const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_7;
 
@@ -74,7 +76,7 @@ impl Filter {
     fn learn(&mut self, variance: f64, shift: f64, shrink: f64) {
         let (gain_x, gain_f) = (self.var_offset / variance, self.covariance / variance);
         self.offset_s += gain_x * shift;
-        self.frequency += gain_f * shift;
+        self.frequency = (self.frequency + gain_f * shift).clamp(-FREQUENCY_MAX, FREQUENCY_MAX);
         self.var_offset = (self.var_offset - gain_x * gain_x * shrink).max(f64::MIN_POSITIVE);
         self.covariance -= gain_x * gain_f * shrink;
         self.var_frequency = (self.var_frequency - gain_f * gain_f * shrink).max(f64::MIN_POSITIVE);

@@ -270,6 +270,10 @@ impl Track {
                 self.scatter.jumped();
                 return Verdict::Jumped(by);
             }
+            // Two interruptions in a row: what was kept aside speaks of a time that is over.
+            if self.aside.last().is_some_and(|last| verdict::is_apart(last, &(raw, seen.clone()))) {
+                self.aside.clear();
+            }
             self.aside.push((raw, seen.clone()));
             let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside) else {
                 return Verdict::Doubtful;

@@ -64,6 +64,13 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Opti
     Some((jumped, Verdict::Jumped(by)))
 }
 
+/// Whether no rate could lead from one sample to the other: time jumped between them.
+pub(super) fn is_apart(earlier: &(RawTime, Seen), later: &(RawTime, Seen)) -> bool {
+    let elapsed_s = Seconds::from(later.0 - earlier.0).0;
+    let moved_s = later.1.interval.offset_s - earlier.1.interval.offset_s;
+    moved_s.abs() > RATE_MAX * elapsed_s + earlier.1.spread() + later.1.spread()
+}
+
 /// More than rates change by, s/s: what an announced jump must exceed for one sample to settle it.
 const USUAL_RATE_CHANGE: f64 = 5e-3;
 
