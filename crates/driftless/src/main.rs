@@ -7,6 +7,7 @@ mod query;
 mod rtc;
 mod run;
 mod serve;
+#[cfg(feature = "tools")]
 mod simulate;
 mod status;
 mod waitsync;
@@ -57,6 +58,7 @@ enum Command {
     /// Read the real-time clock, or set one clock from the other
     Rtc(rtc::Args),
     /// Prove the clock's keeping in a simulated world
+    #[cfg(feature = "tools")]
     Simulate(simulate::Args),
     /// Show or check the configuration
     #[command(subcommand)]
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Offline(args) => orders::offline(&args),
         Command::Query(args) => query::run(&args),
         Command::Rtc(args) => rtc::run(&args),
+        #[cfg(feature = "tools")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Config(command) => config::run(command),
     };
