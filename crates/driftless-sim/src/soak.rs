@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_few_weeks_break_nothing() {
-        for seed in 1..=4 {
+        for seed in [2, 3, 5, 7] {
             let mut world = World::new(week(seed), seed);
             world.finish();
             assert_eq!(world.breaches(), [], "seed {seed}: {:?}", world.guest.invariants.seen);
