@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use driftless_core::clock::ClockError;
+use driftless_core::disruption::Sign;
 use driftless_core::engine::{Config, Engine, FrequencyPrior, Input, Output};
 use driftless_core::event::Event;
 use driftless_core::source::{LookError, Peer, Reading, SourceId};
@@ -218,10 +219,22 @@ impl Guest {
         }
     }
 
+    /// Something tells the daemon that it may have been interrupted.
+    pub(crate) fn sign(&mut self, sign: Sign) {
+        self.engine.handle(self.now(), Input::Sign(sign));
+    }
+
+    /// When the daemon, that looks at the RTC each second, sees that it has moved: after a pause of this length, if at all.
+    pub(crate) fn sees_rtc_after(&mut self, pause: Span) -> Option<Span> {
+        // The RTC shows whole seconds, so that less than two may look like one.
+        let is_seen = self.config.watches_rtc && pause > Span::from_secs(2);
+        is_seen.then(|| Seconds(self.latency.uniform()).to_span())
+    }
+
     /// Something happens to it.
     pub(crate) fn strike(&mut self, at: TrueTime, what: Happening) {
         match what {
-            Happening::Pause { lasts, counter_runs, packets_lost } => {
+            Happening::Pause { lasts, counter_runs, packets_lost, .. } => {
                 self.stop = Some(Stop { until: at + Seconds(lasts).to_span(), counter_runs, packets_lost });
             }
             Happening::Restart { keeps_frequency } => self.restart(keeps_frequency),

@@ -1,6 +1,7 @@
 //! What happens to a guest from outside, and what others do to its clock.
 
 use driftless_core::clock::Rate;
+use driftless_core::disruption::Sign;
 use driftless_core::engine::Order;
 use driftless_core::time::Frequency;
 use serde::Deserialize;
@@ -29,6 +30,9 @@ pub enum Happening {
         /// What was on its way to the guest is lost, not kept: a snapshot was restored.
         #[serde(default)]
         packets_lost: bool,
+        /// What tells the guest's daemon, as soon as it runs again.
+        #[serde(default)]
+        sign: Option<Sign>,
     },
     /// The counter's rate changes: the guest was migrated, or its counter calibrated anew.
     RateJump {

@@ -74,6 +74,8 @@ pub struct GuestConfig {
     pub wake_latency: f64,
     /// From a packet's stamp to the daemon's reading it: mean of an exponential, s.
     pub read_latency: f64,
+    /// The daemon looks each second whether the RTC has moved.
+    pub watches_rtc: bool,
     /// The kernel gives no receive stamps.
     pub no_stamps: bool,
     /// Host's other guests take the processor away: in which part of the wake-ups and arrivals...

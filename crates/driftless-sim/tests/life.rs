@@ -88,7 +88,7 @@ fn a_pause_is_stepped_over_and_leaves_the_frequency() {
     let mut world = guest(676.0, 0.0, StepPolicy::Auto);
     world.run(120.0);
     let before = report(&world).frequency.unwrap();
-    world.strike(Happening::Pause { lasts: 60.0, counter_runs: false, packets_lost: false });
+    world.strike(Happening::Pause { lasts: 60.0, counter_runs: false, packets_lost: false, sign: None });
     world.run(60.0);
     assert!((world.offset() - 60.0).abs() < 1e-3, "nothing has told the guest yet: {}", world.offset());
     let after = worst(&mut world, 30.0, 20.0);
@@ -143,7 +143,7 @@ fn a_packet_that_was_on_its_way_during_a_pause_shows_no_delay() {
     while world.summary().packets == sent {
         world.run(1e-5);
     }
-    world.strike(Happening::Pause { lasts: 10.0, counter_runs: false, packets_lost: false });
+    world.strike(Happening::Pause { lasts: 10.0, counter_runs: false, packets_lost: false, sign: None });
     world.run(10.01);
     let delay = report(&world).sources[0].delay.unwrap();
     assert!(delay < 1e-3, "the counter stood still meanwhile: {delay}");
