@@ -246,7 +246,10 @@ impl Guest {
             Happening::OtherStep { by } => self.kernel.step(Seconds(by).to_span()),
             Happening::Adjtime { by } => self.kernel.adjtime(Seconds(by).to_span()),
             Happening::LoopOffset { by } => self.kernel.set_loop_offset(Seconds(by).to_span()),
-            Happening::Order { order } => self.engine.handle(self.now(), Input::Order(order.into())),
+            Happening::Order { order } => {
+                self.invariants.renewed();
+                self.engine.handle(self.now(), Input::Order(order.into()));
+            }
         }
     }
 }
@@ -262,6 +265,7 @@ impl Guest {
         let entropy = seed.stream(&format!("entropy {count}"));
         self.engine = Engine::new(config.clone(), now, Box::new(entropy));
         self.sockets.fill(0);
+        self.invariants.renewed();
         self.timer.0 = None;
     }
 }

@@ -133,6 +133,13 @@ impl Invariants {
         }
     }
 
+    /// Somebody ordered a burst, or the daemon starts anew: it may ask as at the beginning.
+    pub(crate) fn renewed(&mut self) {
+        for allowance in &mut self.allowances {
+            allowance.left = allowance.capacity;
+        }
+    }
+
     /// The engine woke so often while no time passed that it must be in a loop.
     pub(crate) fn spins(&mut self, at: TrueTime) {
         self.broken(at, Violation::Spin);
