@@ -33,8 +33,10 @@ pub(crate) struct Bank {
     filters: [Filter; FILTERS],
     /// log of each filter's weight, not normalised; the best is 0.
     log_weights: [f64; FILTERS],
-    /// The same as parts of 1: asked for far more often than changed.
+    /// The same as parts of 1.
     weights: [f64; FILTERS],
+    /// All of them as one: asked for far more often than changed.
+    mixed: Filter,
 }
 
 impl Seen {
@@ -64,13 +66,17 @@ impl Bank {
     pub(crate) fn new(belief: Filter) -> Self {
         let filters =
             core::array::from_fn(|index| Filter { wander: WANDERS[index % WANDERS.len()], ..belief });
-        Self { filters, log_weights: [0.0; FILTERS], weights: [FIRST_WEIGHT; FILTERS] }
+        let mut bank =
+            Self { filters, log_weights: [0.0; FILTERS], weights: [FIRST_WEIGHT; FILTERS], mixed: belief };
+        bank.mix();
+        bank
     }
 
     /// The belief after `elapsed_s` more seconds on the counter.
     #[must_use]
     pub(crate) fn predicted(&self, elapsed_s: f64) -> Self {
-        Self { filters: self.filters.map(|filter| filter.predicted(elapsed_s)), ..self.clone() }
+        let filters = core::array::from_fn(|index| self.filters[index].predicted(elapsed_s));
+        Self { filters, mixed: self.mixed.predicted(elapsed_s), ..*self }
     }
 
     /// The least number of standard deviations by which any hypothesis worth hearing contradicts the sample. That delays bound the error is
@@ -108,32 +114,32 @@ impl Bank {
         let plain = self.log_weights.map(f64::exp);
         let sum: f64 = plain.iter().sum();
         self.weights = plain.map(|weight| weight / sum);
+        self.mix();
         likelihood.max(f64::MIN_POSITIVE).ln()
     }
 
-    /// The mixture's mean and covariance as one belief; its `wander` is the weighted mean.
-    pub(crate) fn belief(&self) -> Filter {
-        let weights = &self.weights;
+    /// The mixture's mean and covariance as one belief. Its wander is the root of the weighted mean of squares, so that predicting it is the same
+    /// as predicting each filter and mixing them then: both are linear.
+    pub(crate) const fn belief(&self) -> Filter {
+        self.mixed
+    }
+
+    fn mix(&mut self) {
         let mean = |value: fn(&Filter) -> f64| -> f64 {
-            self.filters.iter().zip(weights).map(|(filter, weight)| weight * value(filter)).sum()
+            self.filters.iter().zip(&self.weights).map(|(filter, weight)| weight * value(filter)).sum()
         };
         let offset_s = mean(|f| f.offset_s);
         let frequency = mean(|f| f.frequency);
-        let mut belief = Filter {
-            offset_s,
-            frequency,
-            var_offset: 0.0,
-            covariance: 0.0,
-            var_frequency: 0.0,
-            wander: mean(|f| f.wander),
-        };
-        for (filter, weight) in self.filters.iter().zip(weights) {
+        let wander = mean(|f| f.wander * f.wander).sqrt();
+        let mut belief =
+            Filter { offset_s, frequency, var_offset: 0.0, covariance: 0.0, var_frequency: 0.0, wander };
+        for (filter, weight) in self.filters.iter().zip(&self.weights) {
             let (dx, df) = (filter.offset_s - offset_s, filter.frequency - frequency);
             belief.var_offset += weight * (filter.var_offset + dx * dx);
             belief.covariance += weight * (filter.covariance + dx * df);
             belief.var_frequency += weight * (filter.var_frequency + df * df);
         }
-        belief
+        self.mixed = belief;
     }
 
     /// Moves every belief by `by_s`.
@@ -141,6 +147,7 @@ impl Bank {
         for filter in &mut self.filters {
             filter.offset_s += by_s;
         }
+        self.mix();
     }
 
     /// Moves every belief by `by_s` and opens the offset up to a standard deviation of `sd_s`; the frequency is kept.
@@ -150,6 +157,7 @@ impl Bank {
             filter.var_offset = sd_s * sd_s;
             filter.covariance = 0.0;
         }
+        self.mix();
     }
 
     /// Opens the frequency up to a standard deviation of `sd`.
@@ -158,5 +166,6 @@ impl Bank {
             filter.var_frequency = filter.var_frequency.max(sd * sd);
             filter.covariance = 0.0;
         }
+        self.mix();
     }
 }

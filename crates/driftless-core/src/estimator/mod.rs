@@ -134,7 +134,7 @@ impl Estimator {
     #[must_use]
     pub fn estimate(&self, now: Now) -> Option<Estimate> {
         let track = self.track.as_ref()?;
-        let belief = track.bank.predicted(Seconds::from(now.raw - track.at).0.max(0.0)).belief();
+        let belief = track.bank.belief().predicted(Seconds::from(now.raw - track.at).0.max(0.0));
         let unseen = now.wall - track.anchor.wall - (now.raw - track.anchor.raw);
         let offset = Seconds(belief.offset_s - Seconds::from(unseen).0);
         let offset_error = Seconds(belief.var_offset.sqrt());
@@ -164,7 +164,7 @@ impl Estimator {
     #[must_use]
     pub fn predicted_error(&self, ahead: Span) -> Option<Seconds> {
         let track = self.track.as_ref()?;
-        let belief = track.bank.predicted(Seconds::from(ahead).0).belief();
+        let belief = track.bank.belief().predicted(Seconds::from(ahead).0);
         Some(Seconds(belief.var_offset.sqrt()))
     }
 

@@ -23,7 +23,7 @@ impl Track {
         offset_s: f64,
     ) -> Option<Verdict> {
         let elapsed_s = Seconds::from(sample.raw - self.at).0;
-        let shift_s = offset_s - self.bank.predicted(elapsed_s).belief().offset_s;
+        let shift_s = offset_s - self.bank.belief().predicted(elapsed_s).offset_s;
         if let Some(change) = change {
             let change_s = self.path.map_or(0.0, |path| path.change_s) + change.0;
             self.path = Some(NewPath { change_s, best: (f64::INFINITY, 0.0), samples: 0 });

@@ -41,7 +41,7 @@ const RATE_ADVANTAGE: f64 = 3.0;
 pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Option<(Bank, Verdict)> {
     let (first, last) = (aside.first()?, aside.last()?);
     let elapsed_s = Seconds::from(first.0 - at).0.max(1e-3);
-    let before = old.predicted(elapsed_s).belief();
+    let before = old.belief().predicted(elapsed_s);
     let innovation_s = first.1.interval.offset_s - before.offset_s;
     let is_obvious = innovation_s.abs() > RATE_MAX * elapsed_s;
     if aside.len() < if is_obvious { OBVIOUS_SAMPLES } else { SETTLING_SAMPLES } {
@@ -54,7 +54,7 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Opti
     let jump_likelihood = follow(&mut jumped, aside);
     let change_likelihood = follow(&mut changed, aside);
     let spent_s = Seconds::from(last.0 - at).0;
-    let expected = old.predicted(spent_s).belief();
+    let expected = old.belief().predicted(spent_s);
     let is_small = innovation_s.abs() < JUMP_MIN_S;
     if !is_obvious && (is_small || change_likelihood > jump_likelihood + RATE_ADVANTAGE) {
         let by = Frequency(changed.belief().frequency - expected.frequency);
