@@ -190,13 +190,17 @@ fn tell(world: &World) {
     }
 }
 
+/// Stops only where the world stops by itself, at looks: every other stop would round its clocks anew, and the run would not be the one that
+/// is to be shown again.
 fn with_progress(world: &mut World) {
     const PARTS: u32 = 50;
-    for part in 1..=PARTS {
+    let (duration, look) = (world.scenario.duration, world.scenario.look);
+    for part in 1..PARTS {
         let share = f64::from(part) / f64::from(PARTS);
-        world.run_until(TrueTime::from_seconds(world.scenario.duration * share));
+        world.run_until(TrueTime::from_seconds((duration * share / look).floor() * look));
         progress(&format!("{:3.0} %", share * 100.0));
     }
+    world.finish();
 }
 
 /// One line that is drawn over itself; on a terminal only.

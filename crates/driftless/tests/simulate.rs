@@ -57,6 +57,18 @@ fn several_seeds_give_medians_and_every_run() {
 }
 
 #[test]
+fn a_run_among_many_is_the_run_alone() {
+    let many = json(&["--scenario", "soak", "--seed", "2", "--seeds", "2", "--json", "--no-oracle"]);
+    for (index, seed) in ["2", "3"].into_iter().enumerate() {
+        assert_eq!(
+            many["runs"][index],
+            json(&["--scenario", "soak", "--seed", seed, "--json", "--no-oracle"]),
+            "{seed}"
+        );
+    }
+}
+
+#[test]
 fn a_broken_limit_is_told_with_the_command_that_shows_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hard.toml");
