@@ -54,11 +54,25 @@ pub struct Interruption {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disruption {
     suspicion: Option<Suspicion>,
-    jumps: Vec<(SourceId, RawTime, Seconds)>,
+    /// The last jump of each source.
+    jumps: Vec<Jump>,
     /// The last one, for reports.
     pub(crate) last: Option<Interruption>,
     /// How many there were.
     pub(crate) count: u64,
+}
+
+/// A source's jump against the counter: it happened somewhere between two looks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Jump {
+    /// Whose.
+    pub(crate) id: SourceId,
+    /// The last look before it that fitted.
+    pub(crate) after: RawTime,
+    /// The look that showed it.
+    pub(crate) seen: RawTime,
+    /// New − old.
+    pub(crate) by: Seconds,
 }
 
 /// Something does not fit.
@@ -69,9 +83,6 @@ struct Suspicion {
     jump: Option<Seconds>,
 }
 
-/// Jumps of different sources further apart than this have nothing to do with each other: a public server may be asked that seldom even in
-/// a burst.
-const TOGETHER: Span = Span::from_secs(30);
 /// Jumps of different sources are one interruption when they differ by less than this part, or by less than 100 ms.
 const ALIKE_PART: f64 = 0.05;
 const ALIKE_MIN: Seconds = Seconds(0.1);
@@ -103,13 +114,22 @@ impl Disruption {
         self.suspicion.as_ref().is_some_and(|suspicion| now - suspicion.since < SUSPICION_MAX)
     }
 
-    /// A source was found to have jumped by so much against the counter. Returns who did so alike lately, this one included.
-    pub(crate) fn jumped(&mut self, id: SourceId, at: RawTime, by: Seconds) -> Vec<SourceId> {
-        self.jumps.retain(|(other, when, _)| *other != id && at - *when < TOGETHER);
-        self.jumps.push((id, at, by));
-        let tolerance = ALIKE_MIN.max(by.abs() * ALIKE_PART);
-        let alike = self.jumps.iter().filter(|(_, _, other)| (*other - by).abs() <= tolerance);
-        alike.map(|(id, _, _)| *id).collect()
+    /// A source was found to have jumped. Returns who did so alike, this one included: by as much, and perhaps at the same moment, however
+    /// seldom they are looked at.
+    pub(crate) fn jumped(&mut self, jump: Jump) -> Vec<SourceId> {
+        self.jumps.retain(|other| other.id != jump.id);
+        self.jumps.push(jump);
+        let tolerance = ALIKE_MIN.max(jump.by.abs() * ALIKE_PART);
+        let is_alike = |other: &&Jump| {
+            (other.by - jump.by).abs() <= tolerance && other.after < jump.seen && jump.after < other.seen
+        };
+        self.jumps.iter().filter(is_alike).map(|other| other.id).collect()
+    }
+
+    /// Whether something else than the sources themselves spoke of an interruption.
+    pub(crate) fn has_witness(&self) -> bool {
+        let signs = self.suspicion.iter().flat_map(|suspicion| &suspicion.signs);
+        signs.copied().any(|sign| sign != Sign::Contradiction)
     }
 
     /// Enough sources agree that the guest, not one of them, moved by so much, as the look at `looked` shows.
@@ -195,10 +215,14 @@ mod tests {
     #[test]
     fn jumps_alike_are_counted_together() {
         let mut disruption = Disruption::default();
-        let mut alike = |id, second, by| disruption.jumped(SourceId(id), at(second), Seconds(by)).len();
-        assert_eq!(alike(0, 1, 60.0), 1);
-        assert_eq!(alike(1, 2, 60.05), 2);
-        assert_eq!(alike(2, 3, -5.0), 1);
-        assert_eq!(alike(0, 90, 60.0), 1, "the others were long ago");
+        let mut alike = |id, after, seen, by| {
+            disruption
+                .jumped(Jump { id: SourceId(id), after: at(after), seen: at(seen), by: Seconds(by) })
+                .len()
+        };
+        assert_eq!(alike(0, 0, 10, 60.0), 1);
+        assert_eq!(alike(1, 5, 900, 60.05), 2, "one that is looked at seldom is late to see the same");
+        assert_eq!(alike(2, 5, 11, -5.0), 1);
+        assert_eq!(alike(3, 20, 30, 60.0), 2, "too late to be what source 0 saw");
     }
 }

@@ -1,7 +1,7 @@
 //! Who is followed, what they say together, and whether it was the guest that was interrupted or a source that was stepped.
 
 use crate::clock::Leap;
-use crate::disruption::Sign;
+use crate::disruption::{Jump, Sign};
 use crate::estimator::{Estimate, Verdict};
 use crate::event::Event;
 use crate::selection::{Candidate, combine, select};
@@ -19,9 +19,11 @@ impl Engine {
         match verdict {
             Verdict::Doubtful => self.compare_sources(now),
             Verdict::Jumped(by) => {
-                let alike = self.disruption.jumped(id, now.raw, by);
+                let after = self.sources.get(usize::from(id.0)).map_or(looked, |source| source.fitted);
+                let alike = self.disruption.jumped(Jump { id, after, seen: looked, by });
                 let live = self.sources.iter().filter(|source| source.is_live()).count();
-                if alike.len() * 2 > live {
+                let votes = alike.len() + usize::from(self.disruption.has_witness());
+                if votes * 2 > live {
                     self.interrupted(now, &alike, looked, by);
                 }
                 self.emit(Event::Jumped { source: id, by });

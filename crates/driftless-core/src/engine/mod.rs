@@ -52,6 +52,8 @@ struct Source {
     inquiry: Inquiry,
     estimator: Tracker,
     is_falseticker: bool,
+    /// The last look that fitted what was believed, or that settled what did not.
+    fitted: RawTime,
     was_reachable: bool,
     /// What was last told of its failing: the same is not told again until it answers.
     told: Option<Event>,
@@ -78,6 +80,7 @@ impl Engine {
                 inquiry: Inquiry::new(source.clone(), now),
                 estimator: Tracker::new(config.method, prior),
                 is_falseticker: false,
+                fitted: now.raw,
                 was_reachable: false,
                 told: None,
             })
@@ -269,6 +272,9 @@ impl Engine {
         }
         self.emit(Event::Sampled { source: id, offset: sample.offset, delay: sample.delay });
         self.judged(now, id, sample.raw, verdict);
+        if let Some(source) = self.source_mut(id).filter(|source| !source.estimator.is_in_doubt()) {
+            source.fitted = sample.raw;
+        }
         self.choose(now);
         let is_settled = self.settle(now, id, sample.raw);
         if is_settled || self.agreeing.contains(&id) {
