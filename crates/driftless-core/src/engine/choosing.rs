@@ -21,7 +21,7 @@ impl Engine {
             Verdict::Jumped(by) => {
                 let after = self.sources.get(usize::from(id.0)).map_or(looked, |source| source.fitted);
                 let alike = self.disruption.jumped(Jump { id, after, seen: looked, by });
-                let live = self.sources.iter().filter(|source| source.is_live()).count();
+                let live = self.sources.iter().filter(|source| source.is_live(now)).count();
                 let votes = alike.len() + usize::from(self.disruption.has_witness());
                 if votes * 2 > live {
                     self.interrupted(now, &alike, looked, by);
@@ -31,6 +31,9 @@ impl Engine {
             Verdict::RateChanged(by) => {
                 if self.agreeing.contains(&id) {
                     self.steering.phase_back();
+                }
+                for source in self.sources.iter_mut().filter(|source| !source.is_live(now)) {
+                    source.is_obsolete = true;
                 }
                 self.emit(Event::RateChanged { source: id, by });
             }
@@ -71,7 +74,7 @@ impl Engine {
 
     /// A look does not fit: every source that answers is looked at soon, so that they can be compared.
     fn compare_sources(&mut self, now: Now) {
-        for source in self.sources.iter_mut().filter(|source| source.is_live()) {
+        for source in self.sources.iter_mut().filter(|source| source.is_live(now)) {
             source.look_closely(now);
         }
     }
@@ -91,12 +94,12 @@ impl Engine {
     /// Selection over all sources that ever answered. A silent one keeps its vote as long as its bound means something, so that a
     /// liar does not win by waiting until the honest are gone; but only who answers is followed.
     pub(super) fn choose(&mut self, now: Now) {
-        let best = self.best_tier();
+        let best = self.best_tier(now);
         let estimates: Vec<(SourceId, bool, Estimate)> = self
             .ids()
             .zip(&self.sources)
-            .filter(|(_, source)| best.is_some_and(|best| self.tier(source) <= best))
-            .filter_map(|(id, source)| Some((id, source.is_live(), source.estimator.estimate(now)?)))
+            .filter(|(_, source)| best.is_some_and(|best| self.tier(source) <= best) && !source.is_obsolete)
+            .filter_map(|(id, source)| Some((id, source.is_live(now), source.estimator.estimate(now)?)))
             .collect();
         let candidate =
             |(id, _, e): &(SourceId, bool, Estimate)| Candidate { id: *id, offset: e.offset, bound: e.bound };
@@ -143,7 +146,7 @@ impl Engine {
 
     /// Whether enough of the sources were heard for the first setting.
     pub(super) fn has_quorum(&self, now: Now) -> bool {
-        let Some(best) = self.best_tier() else { return false };
+        let Some(best) = self.best_tier(now) else { return false };
         let asked = self.sources.iter().filter(|source| self.tier(source) == best).count();
         self.agreeing.len() * 2 > asked || now.raw - self.started > QUORUM_PATIENCE
     }
@@ -166,8 +169,8 @@ impl Engine {
 
     /// The nearest tier in which a source answers: under the policy `host` the hypervisor's clock is followed even where it is wrong, so
     /// that host and guest agree.
-    fn best_tier(&self) -> Option<u8> {
-        let heard = |source: &&Source| source.is_live() && source.estimator.samples() > 0;
+    fn best_tier(&self, now: Now) -> Option<u8> {
+        let heard = |source: &&Source| source.is_live(now) && source.estimator.samples() > 0;
         let live = self.sources.iter().filter(heard).map(|source| self.tier(source)).min();
         live.or_else(|| self.followed_source().map(|source| self.tier(source)))
     }

@@ -27,7 +27,7 @@ use crate::sample::Sample;
 use crate::source::{
     Action, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
 };
-use crate::time::{Now, RawTime, Seconds, WallTime};
+use crate::time::{Now, RawTime, Seconds, Span, WallTime};
 use steering::Steering;
 
 /// Everything that decides, behind three verbs.
@@ -54,6 +54,8 @@ struct Source {
     is_falseticker: bool,
     /// The last look that fitted what was believed, or that settled what did not.
     fitted: RawTime,
+    /// The counter's rate changed while it was silent: what it said before votes no more.
+    is_obsolete: bool,
     was_reachable: bool,
     /// What was last told of its failing: the same is not told again until it answers.
     told: Option<Event>,
@@ -81,6 +83,7 @@ impl Engine {
                 estimator: Tracker::new(config.method, prior),
                 is_falseticker: false,
                 fitted: now.raw,
+                is_obsolete: false,
                 was_reachable: false,
                 told: None,
             })
@@ -274,6 +277,7 @@ impl Engine {
         self.judged(now, id, sample.raw, verdict);
         if let Some(source) = self.source_mut(id).filter(|source| !source.estimator.is_in_doubt()) {
             source.fitted = sample.raw;
+            source.is_obsolete = false;
         }
         self.choose(now);
         let is_settled = self.settle(now, id, sample.raw);
@@ -305,9 +309,16 @@ impl Engine {
 }
 
 impl Source {
-    /// Whether it answered one of the last eight looks.
-    const fn is_live(&self) -> bool {
-        self.inquiry.seen().reach != 0
+    /// Whether it answered one of the last eight looks, and not so long ago that the looks themselves are too rare, as after many a
+    /// kiss-o'-death.
+    fn is_live(&self, now: Now) -> bool {
+        const LOOKS: i64 = 8;
+        const GRACE: Span = Span::from_secs(64);
+        let longest =
+            self.inquiry.config().max_poll.interval().max(self.estimator.interval().unwrap_or(Span::ZERO));
+        let patience = Span::from_nanos(longest.as_nanos().saturating_mul(LOOKS)) + GRACE;
+        let is_recent = self.estimator.last().is_none_or(|last| now.raw - last.raw < patience);
+        self.inquiry.seen().reach != 0 && is_recent
     }
 
     /// Samples before the clock is first set. One look at a device is the best of several already.

@@ -9,8 +9,12 @@ use super::{PollExponent, SourceClass};
 pub(crate) struct Schedule {
     class: SourceClass,
     poll: PollExponent,
-    /// Never below this: raised when a server asks for less.
+    /// Never below this: raised when a server asks for less, and lowered again when it bears it.
     poll_min: PollExponent,
+    /// Shortest and longest as configured.
+    configured: (PollExponent, PollExponent),
+    /// Answers until a server that asked for less is asked a little more often again.
+    patience_left: u8,
     poll_max: PollExponent,
     next: RawTime,
     burst_left: u8,
@@ -26,6 +30,10 @@ pub(crate) struct Schedule {
     pub(crate) is_held: bool,
 }
 
+/// However often a server says RATE, it is asked every 68 minutes.
+const BACK_OFF_MAX: PollExponent = PollExponent::new(12);
+/// Answers without a complaint after which a server is asked twice as often again.
+const RELAX_AFTER: u8 = 16;
 /// Wait for a reply in a burst before the next request.
 const BURST_PATIENCE: Span = Span::from_secs(1);
 
@@ -40,6 +48,8 @@ impl Schedule {
             class,
             poll,
             poll_min: poll,
+            configured: (poll, poll_max.max(poll)),
+            patience_left: 0,
             poll_max: poll_max.max(poll),
             next: now,
             burst_left: Self::first_burst(class),
@@ -73,6 +83,15 @@ impl Schedule {
 
     /// The look that began at `asked` was answered: within a burst the next follows soon.
     pub(crate) fn answered(&mut self, now: RawTime, asked: RawTime) {
+        if self.poll_min > self.configured.0 {
+            self.patience_left = self.patience_left.saturating_sub(1);
+            if self.patience_left == 0 {
+                self.poll_min = self.poll_min.shorter().max(self.configured.0);
+                self.poll_max = self.configured.1.max(self.poll_min);
+                self.set_poll(self.poll);
+                self.patience_left = RELAX_AFTER;
+            }
+        }
         if self.burst_left > 0 {
             self.next = now.max(asked + self.burst_interval());
         }
@@ -100,7 +119,8 @@ impl Schedule {
 
     /// No burst, and nothing before a whole interval is over.
     pub(crate) fn back_off(&mut self, now: RawTime) {
-        self.poll_min = self.poll.longer().max(self.poll_min.longer());
+        self.poll_min = self.poll.longer().max(self.poll_min.longer()).min(BACK_OFF_MAX.max(self.poll_min));
+        self.patience_left = RELAX_AFTER;
         self.poll_max = self.poll_max.max(self.poll_min);
         self.set_poll(self.poll_min);
         self.burst_left = 0;
