@@ -4,6 +4,8 @@
 pub mod civil;
 pub mod config;
 pub mod control;
+mod devices;
+mod links;
 pub mod log;
 pub mod query;
 pub mod resolve;

@@ -6,18 +6,20 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
 use driftless_core::engine::{self, Engine, Input, Leave, Order, Output};
-use driftless_core::source::{LookError, Peer, SourceId};
+use driftless_core::source::push::Push;
+use driftless_core::source::{Endpoint, Peer, SourceConfig, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
-use driftless_linux::poll;
+use driftless_linux::poll::{self, Direction};
 use driftless_linux::signal::Signals;
-use driftless_linux::socket::RequestSocket;
 use serde_json::Value;
 
 use crate::civil;
 use crate::config::{Config, ConfigError, Flags};
 use crate::control::{Listener, Request};
+use crate::devices::Devices;
+use crate::links::{Arrival, Links, PACKET_MAX};
 use crate::log::event;
 use crate::resolve::{self, Resolver};
 use crate::spec::SpecError;
@@ -46,11 +48,11 @@ pub enum RunError {
 /// Everything the loop holds.
 struct Daemon {
     config: Config,
-    names: Vec<String>,
+    sources: Vec<SourceConfig>,
     clock: Box<dyn Clock>,
     engine: Engine,
-    /// Each source's socket, by its number.
-    sockets: Vec<Option<RequestSocket>>,
+    links: Links,
+    devices: Devices,
     control: Option<Listener>,
     signals: Signals,
     resolver: Resolver,
@@ -64,18 +66,19 @@ struct Daemon {
 /// What may wake the loop.
 #[derive(Debug, Clone, Copy)]
 enum Waker {
-    Source(SourceId),
+    Link(SourceId),
+    Device,
     Control,
     Signal,
     Resolver,
 }
 
+/// `ECONNRESET`: what is told of a stream that ended before its answer.
+const CONNECTION_RESET: i32 = 104;
 /// How often the learnt frequency is written.
 const SAVE_EVERY: Span = Span::from_secs(3_600);
 /// The first time, so that an early end loses little.
 const SAVE_FIRST: Span = Span::from_secs(60);
-/// Room for any packet that is worth reading.
-const PACKET_MAX: usize = 1_024;
 
 /// Keeps the clock right until SIGTERM or SIGINT. SIGHUP reads the configuration again.
 ///
@@ -98,12 +101,12 @@ pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
 impl Daemon {
     fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
         let mut clock = clock(config.observe.value);
-        let engine = start_engine(&config, clock.as_mut())?;
+        let sources = config.source_configs()?;
+        let engine = start_engine(&config, &sources, clock.as_mut());
         // Time simulators claim that descriptors foreign to them are readable at any time: the loop would spin.
         let has_simulated_descriptors = signals.wake().is_none();
         let control = if has_simulated_descriptors { None } else { listen(&config)? };
         let now = clock.now();
-        let names = config.sources.value.clone();
         log::info!(
             "{} {}; sources: {} ({})",
             if config.observe.value { "observing, setting nothing;" } else { "keeping the clock;" },
@@ -111,12 +114,13 @@ impl Daemon {
                 || "no control socket".to_owned(),
                 |_| config.control.value.display().to_string()
             ),
-            names.join(", "),
+            config.sources.value.join(", "),
             config.sources.origin
         );
         Ok(Self {
-            sockets: names.iter().map(|_| None).collect(),
-            names,
+            links: Links::new(&sources),
+            devices: Devices::new(&sources),
+            sources,
             clock,
             engine,
             control,
@@ -131,12 +135,23 @@ impl Daemon {
 
     /// Does what the engine wants, waits, and tells it what happened.
     fn turn(&mut self) -> Result<(), RunError> {
+        self.act()?;
+        self.rest()
+    }
+
+    /// Does what the engine wants.
+    fn act(&mut self) -> Result<(), RunError> {
         while let Some(output) = self.engine.poll_output() {
             self.carry_out(output);
         }
         if let Some(error @ ClockError::Permission) = self.refused {
             return Err(RunError::NotPermitted(error));
         }
+        Ok(())
+    }
+
+    /// Waits until something happens or is due.
+    fn rest(&mut self) -> Result<(), RunError> {
         let now = self.clock.now();
         if now.raw - self.saved >= SAVE_EVERY {
             self.save();
@@ -152,27 +167,24 @@ impl Daemon {
     }
 
     fn wait(&mut self, timeout: Span) -> Result<(), RunError> {
-        // A socket is named by its source; the others have a place of their own behind them.
-        let sockets = (0_u16..).zip(&self.sockets);
-        let waiting: Vec<(Waker, BorrowedFd<'_>)> = sockets
-            .filter_map(|(id, socket)| Some((Waker::Source(SourceId(id)), socket.as_ref()?.as_fd())))
+        let timeout = self.devices.wait().map_or(timeout, |wait| wait.min(timeout));
+        let others = (self.devices.waiting().map(|fd| (Waker::Device, fd)))
             .chain(self.control.as_ref().map(|control| (Waker::Control, control.as_fd())))
             .chain(self.signals.wake().map(|wake| (Waker::Signal, wake)))
-            .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
-            .collect();
-        let fds: Vec<BorrowedFd<'_>> = waiting.iter().map(|(_, fd)| *fd).collect();
-        let ready = match poll::wait(&fds, Some(timeout)) {
+            .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)));
+        let (wakers, fds): (Vec<Waker>, Vec<(BorrowedFd<'_>, Direction)>) =
+            (self.links.waiting().map(|(id, fd, direction)| (Waker::Link(id), (fd, direction))))
+                .chain(others.map(|(waker, fd)| (waker, (fd, Direction::In))))
+                .unzip();
+        let ready = match poll::wait_for(&fds, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             ready => ready?,
         };
-        let woken: Vec<Waker> = waiting
-            .iter()
-            .zip(ready)
-            .filter_map(|((waker, _), is_ready)| is_ready.then_some(*waker))
-            .collect();
-        for waker in woken {
+        for (waker, _) in wakers.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
             match waker {
-                Waker::Source(id) => self.receive(id),
+                Waker::Link(id) => self.receive(id),
+                // Each wake goes on with them.
+                Waker::Device => {}
                 Waker::Control => self.serve_control(),
                 Waker::Signal => self.signals.drain(),
                 Waker::Resolver => {
@@ -181,9 +193,17 @@ impl Daemon {
                 }
             }
         }
-        let now = self.clock.now();
-        self.engine.handle(now, Input::Wake);
+        for (source, result) in self.devices.turn() {
+            self.tell(Input::Reading { source, result });
+        }
+        self.tell(Input::Wake);
         Ok(())
+    }
+
+    /// Feeds the engine, under a fresh reading of the clocks.
+    fn tell(&mut self, input: Input<'_>) {
+        let now = self.clock.now();
+        self.engine.handle(now, input);
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -191,13 +211,15 @@ impl Daemon {
             Output::Resolve { source, host, port } => self.resolve(source, host, port),
             Output::Transmit { source, to, data } => self.transmit(source, to, &data),
             Output::Look { source } => {
-                let now = self.clock.now();
-                self.engine.handle(now, Input::Reading { source, result: Err(LookError::Missing) });
+                if let Some(result) = self.devices.look(source) {
+                    self.tell(Input::Reading { source, result });
+                }
             }
             Output::Clock(command) => self.command(command),
             Output::Event(told) => {
-                let names = &self.names;
-                event(&told, |id| names.get(usize::from(id.0)).cloned().unwrap_or_default());
+                let sources = &self.sources;
+                let name = |id: SourceId| sources.get(usize::from(id.0)).map(|source| source.name.clone());
+                event(&told, |id| name(id).unwrap_or_default());
             }
         }
     }
@@ -217,8 +239,7 @@ impl Daemon {
     }
 
     fn resolved(&mut self, source: SourceId, addresses: Vec<SocketAddr>) {
-        let now = self.clock.now();
-        self.engine.handle(now, Input::Resolved { source, addresses });
+        self.tell(Input::Resolved { source, addresses });
     }
 
     fn command(&mut self, command: ClockCommand) {
@@ -226,59 +247,41 @@ impl Daemon {
         if let Err(error) = result {
             self.refused = Some(error);
         }
-        let now = self.clock.now();
-        self.engine.handle(now, Input::Clock(result));
+        self.tell(Input::Clock(result));
     }
 
     fn transmit(&mut self, source: SourceId, to: Peer, data: &[u8; 48]) {
-        let Peer::Udp(to) = to else {
-            return self.failed(source, &io::ErrorKind::Unsupported.into());
-        };
-        let sent = RequestSocket::connect(to).and_then(|socket| {
-            let at = self.clock.now();
-            socket.send(data).map(|_| (socket, at))
-        });
-        let now = self.clock.now();
-        match sent {
-            Ok((socket, at)) => {
-                if let Some(slot) = self.sockets.get_mut(usize::from(source.0)) {
-                    *slot = Some(socket);
-                }
-                self.engine.handle(now, Input::Transmitted { source, at, stamp: None });
-            }
+        match self.links.transmit(source, to, data, self.clock.as_mut()) {
+            Ok(Some(at)) => self.tell(Input::Transmitted { source, at, stamp: None }),
+            // It leaves once the stream is connected.
+            Ok(None) => {}
             Err(error) => self.failed(source, &error),
         }
     }
 
     fn receive(&mut self, source: SourceId) {
-        let Some(Some(socket)) = self.sockets.get(usize::from(source.0)) else { return };
         let mut buffer = [0; PACKET_MAX];
-        match socket.recv(&mut buffer) {
-            Ok((length, from, stamp)) => {
-                let now = self.clock.now();
-                let data = buffer.get(..length).unwrap_or_default();
-                self.engine.handle(now, Input::Datagram { source, from: from.into(), data, stamp });
+        match self.links.ready(source, self.clock.as_mut(), &mut buffer) {
+            Ok(Arrival::Nothing) => {}
+            Ok(Arrival::Left(at)) => self.tell(Input::Transmitted { source, at, stamp: None }),
+            Ok(Arrival::Packet(data, from, stamp)) => {
+                self.tell(Input::Datagram { source, from, data, stamp });
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(Arrival::LookNow) => self.tell(Input::Push(Push::Look)),
             Err(error) => self.failed(source, &error),
         }
     }
 
     fn failed(&mut self, source: SourceId, error: &io::Error) {
-        if let Some(slot) = self.sockets.get_mut(usize::from(source.0)) {
-            *slot = None;
-        }
-        let now = self.clock.now();
-        let errno = error.raw_os_error().unwrap_or(0);
-        self.engine.handle(now, Input::TransmitFailed { source, errno });
+        let errno = error.raw_os_error().unwrap_or(CONNECTION_RESET);
+        self.tell(Input::TransmitFailed { source, errno });
     }
 
     fn serve_control(&mut self) {
         let Some(control) = self.control.take() else { return };
         control.serve(|request: Request| {
-            let now = self.clock.now();
             if let Some(order) = request.order() {
-                self.engine.handle(now, Input::Order(order));
+                self.tell(Input::Order(order));
                 while let Some(output) = self.engine.poll_output() {
                     self.carry_out(output);
                 }
@@ -294,9 +297,10 @@ impl Daemon {
             Ok(config) => {
                 log::info!("configuration read again");
                 self.save();
-                self.engine = start_engine(&config, self.clock.as_mut())?;
-                self.names = config.sources.value.clone();
-                self.sockets = self.names.iter().map(|_| None).collect();
+                self.sources = config.source_configs()?;
+                self.engine = start_engine(&config, &self.sources, self.clock.as_mut());
+                self.links = Links::new(&self.sources);
+                self.devices = Devices::new(&self.sources);
                 self.config = config;
             }
             Err(error) => log::warn!("{error}; going on as before"),
@@ -306,8 +310,7 @@ impl Daemon {
 
     /// Leaves the clock as the configuration says.
     fn leave(&mut self) {
-        let now = self.clock.now();
-        self.engine.handle(now, Input::Order(Order::Leave));
+        self.tell(Input::Order(Order::Leave));
         while let Some(output) = self.engine.poll_output() {
             if let Output::Clock(command) = output {
                 self.command(command);
@@ -338,13 +341,13 @@ impl Daemon {
 }
 
 /// An engine that knows what the last run learnt.
-fn start_engine(config: &Config, clock: &mut dyn Clock) -> Result<Engine, RunError> {
+fn start_engine(config: &Config, sources: &[SourceConfig], clock: &mut dyn Clock) -> Engine {
     let prior = state::load(&config.state_dir.value).unwrap_or_else(|error| {
         log::warn!("{}: {error}", config.state_dir.value.join(state::FILE).display());
         None
     });
     let settings = engine::Config {
-        sources: config.source_configs()?,
+        sources: sources.to_vec(),
         policy: config.policy.value,
         step: config.step.value,
         other_writer: config.other_writer.value,
@@ -353,7 +356,7 @@ fn start_engine(config: &Config, clock: &mut dyn Clock) -> Result<Engine, RunErr
         observe: config.observe.value,
         prior,
     };
-    Ok(Engine::new(settings, clock.now(), Box::new(KernelEntropy)))
+    Engine::new(settings, clock.now(), Box::new(KernelEntropy))
 }
 
 fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
@@ -395,14 +398,19 @@ pub fn observe_once(mut config: Config, max_bound: Seconds, patience: Span) -> R
     config.control.value = std::env::temp_dir().join(format!("driftless-once-{}.sock", std::process::id()));
     let mut daemon = Daemon::new(config, signals)?;
     let end = daemon.clock.now().raw + patience;
+    // One look at a device is the best of several already.
+    let is_device = |source: &SourceConfig| matches!(source.endpoint, Endpoint::Device { .. });
+    let enough: Vec<u64> =
+        daemon.sources.iter().map(|source| if is_device(source) { 1 } else { 3 }).collect();
     loop {
-        daemon.turn()?;
+        daemon.act()?;
         let now = daemon.clock.now();
         let report = daemon.engine.report(now);
         let is_known = report.offset_bound.is_some_and(|bound| bound < max_bound.0)
-            && report.sources.iter().any(|source| source.samples >= 3);
+            && report.sources.iter().zip(&enough).any(|(source, enough)| source.samples >= *enough);
         if is_known || now.raw >= end || daemon.signals.should_end() {
             return Ok(status(&daemon.engine, now));
         }
+        daemon.rest()?;
     }
 }

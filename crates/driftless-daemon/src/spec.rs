@@ -58,7 +58,7 @@ pub fn parse(spec: &str) -> Result<SourceConfig, SpecError> {
         "phc" if place.is_empty() => return Err(SpecError::Path(spec.to_owned())),
         "phc" => (device(DeviceKind::Phc, place), SourceClass::Hypervisor),
         "vmclock" => (device(DeviceKind::VmClock, or(place, vmclock::DEVICE)), SourceClass::Hypervisor),
-        "rtc" => (device(DeviceKind::Rtc, or(place, rtc::DEVICE)), SourceClass::Host),
+        "rtc" => (device(DeviceKind::Rtc, or(place, rtc::DEVICE)), SourceClass::Rtc),
         _ => return Err(SpecError::Kind(spec.to_owned())),
     };
     let (mut min_poll, mut max_poll) = match &endpoint {
@@ -202,7 +202,7 @@ mod tests {
                 SourceClass::Hypervisor,
             ),
             ("vmclock:", device(DeviceKind::VmClock, "/dev/vmclock0", None), SourceClass::Hypervisor),
-            ("rtc:/dev/rtc1", device(DeviceKind::Rtc, "/dev/rtc1", None), SourceClass::Host),
+            ("rtc:/dev/rtc1", device(DeviceKind::Rtc, "/dev/rtc1", None), SourceClass::Rtc),
             ("ntp+vsock:host", stream(2, 123), SourceClass::Host),
             ("ntp+vsock:3:9000", stream(3, 9_000), SourceClass::Host),
             ("ntp+unix:/run/t.sock", unix, SourceClass::Host),
