@@ -5,6 +5,7 @@ pub mod civil;
 pub mod config;
 pub mod control;
 mod devices;
+mod guests;
 mod links;
 pub mod log;
 pub mod query;

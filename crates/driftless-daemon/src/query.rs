@@ -1,21 +1,21 @@
 //! Asking servers without setting anything.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::os::fd::AsFd as _;
+use std::net::ToSocketAddrs as _;
 
 use driftless_core::clock::Clock as _;
-use driftless_core::engine::Entropy as _;
 use driftless_core::event::Rejection;
 use driftless_core::sample::Sample;
-use driftless_core::source::{Action, Association, Endpoint, Refusal, Seen, SourceConfig};
+use driftless_core::source::{
+    Action, Association, Endpoint, Peer, Refusal, Seen, SourceConfig, SourceId, StreamAddress,
+};
 use driftless_core::time::{Span, WallTime};
 use driftless_linux::clock::ObservedClock;
 use driftless_linux::entropy::KernelEntropy;
 use driftless_linux::poll;
-use driftless_linux::socket::RequestSocket;
 use serde_json::{Value, json};
 
+use crate::links::{Arrival, Links, PACKET_MAX};
 use crate::spec::{self, SpecError};
 
 /// Why a server gave no time.
@@ -28,7 +28,7 @@ pub enum QueryError {
     #[error("{0}: the name leads to no address; check the name and the resolver")]
     Unresolved(String),
     /// Nobody answered in time.
-    #[error("{0}: no answer within {1}; is a time server running there, and is UDP let through?")]
+    #[error("{0}: no answer within {1}; is a time server running there, and are its packets let through?")]
     Timeout(String, Span),
     /// The system refused, or the other side did.
     #[error("{0}: {1}")]
@@ -47,7 +47,7 @@ pub struct Answer {
     /// Who was asked, as written.
     pub host: String,
     /// Who answered.
-    pub address: SocketAddr,
+    pub address: String,
     /// What came of it.
     pub sample: Sample,
     /// What the server said of itself.
@@ -62,22 +62,17 @@ pub struct Query {
     /// As written.
     name: String,
     source: SourceConfig,
-    host: String,
-    port: u16,
 }
 
 impl Query {
-    /// A host, `host:port`, `[v6]:port`, or a SPEC.
+    /// A host, `host:port`, `[v6]:port`, or a SPEC of a server.
     ///
     /// # Errors
     /// [`QueryError::Spec`].
     pub fn new(host: &str) -> Result<Self, QueryError> {
-        let spec = if host.starts_with("ntp:") { host.to_owned() } else { format!("ntp:{host}") };
-        let source = spec::parse(&spec)?;
-        let Endpoint::Udp { host: server, port } = source.endpoint.clone() else {
-            return Err(SpecError::Host(host.to_owned()).into());
-        };
-        Ok(Self { name: host.to_owned(), source, host: server, port })
+        let is_spec = ["ntp:", "ntp+vsock:", "ntp+unix:"].iter().any(|kind| host.starts_with(kind));
+        let source = spec::parse(&if is_spec { host.to_owned() } else { format!("ntp:{host}") })?;
+        Ok(Self { name: host.to_owned(), source })
     }
 
     /// Asks once.
@@ -85,32 +80,35 @@ impl Query {
     /// # Errors
     /// [`QueryError`].
     pub fn ask(&self, patience: Span) -> Result<Answer, QueryError> {
-        let to = (self.host.as_str(), self.port)
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| QueryError::Unresolved(self.name.clone()))?;
         let io = |error| QueryError::Io(self.name.clone(), error);
-        let (mut association, data) = asked(&self.source, to);
-        let socket = RequestSocket::connect(to).map_err(io)?;
-        let at = ObservedClock.now();
-        socket.send(&data).map_err(io)?;
-        association.transmitted(at);
-        let end = at.raw + patience;
+        let mut clock = ObservedClock;
+        let mut links = Links::new(std::slice::from_ref(&self.source));
+        let (mut association, to, data) = self.asked()?;
+        let end = clock.now().raw + patience;
+        if let Some(at) = links.transmit(ONLY, to, &data, &mut clock).map_err(io)? {
+            association.transmitted(at);
+        }
         loop {
-            let left = (end - ObservedClock.now().raw).max(Span::ZERO);
-            let ready = poll::wait(&[socket.as_fd()], Some(left)).map_err(io)?;
+            let left = (end - clock.now().raw).max(Span::ZERO);
+            let fds: Vec<_> = links.waiting().map(|(_, fd, direction)| (fd, direction)).collect();
+            let ready = poll::wait_for(&fds, Some(left)).map_err(io)?;
             if ready.first() != Some(&true) {
                 return Err(QueryError::Timeout(self.name.clone(), patience));
             }
-            let mut buffer = [0; 1_024];
-            let (length, from, stamp) = socket.recv(&mut buffer).map_err(io)?;
-            let now = ObservedClock.now();
-            match association.receive(now, 0.0, from.into(), buffer.get(..length).unwrap_or_default(), stamp)
-            {
+            let mut buffer = [0; PACKET_MAX];
+            let (packet, from, stamp) = match links.ready(ONLY, &mut clock, &mut buffer).map_err(io)? {
+                Arrival::Packet(packet, from, stamp) => (packet, from, stamp),
+                Arrival::Left(at) => {
+                    association.transmitted(at);
+                    continue;
+                }
+                Arrival::Nothing | Arrival::LookNow => continue,
+            };
+            let now = clock.now();
+            match association.receive(now, 0.0, from, packet, stamp) {
                 Ok(sample) => {
-                    let (host, seen) = (self.name.clone(), association.seen);
-                    return Ok(Answer { host, address: to, sample, seen, time: now.wall });
+                    let (host, seen, time) = (self.name.clone(), association.seen, now.wall);
+                    return Ok(Answer { host, address: self.address(to), sample, seen, time });
                 }
                 // Anybody can send foreign packets: wait on.
                 Err(Refusal::Rejected(Rejection::NotOurs)) => {}
@@ -123,7 +121,35 @@ impl Query {
             }
         }
     }
+
+    /// An association that has just asked, whom it asked, and the request.
+    fn asked(&self) -> Result<(Association, Peer, [u8; 48]), QueryError> {
+        let now = ObservedClock.now();
+        let unresolved = || QueryError::Unresolved(self.name.clone());
+        let mut association = Association::new(self.source.clone(), now);
+        if let Endpoint::Udp { host, port } = &self.source.endpoint {
+            let addresses = (host.as_str(), *port).to_socket_addrs().map_err(|_| unresolved())?;
+            association.resolved(now, addresses.take(1).collect());
+        }
+        match association.due(now, &mut KernelEntropy) {
+            Some(Action::Transmit(to, data)) => Ok((association, to, data)),
+            // A fresh association asks at once, unless it knows no address.
+            _ => Err(unresolved()),
+        }
+    }
+
+    fn address(&self, to: Peer) -> String {
+        match (to, &self.source.endpoint) {
+            (Peer::Udp(address), _) => address.to_string(),
+            (_, Endpoint::Stream(StreamAddress::Vsock { cid, port })) => format!("vsock {cid}:{port}"),
+            (_, Endpoint::Stream(StreamAddress::Unix(path))) => path.clone(),
+            _ => self.source.name.clone(),
+        }
+    }
 }
+
+/// There is one source, and this is its number.
+const ONLY: SourceId = SourceId(0);
 
 impl Answer {
     /// The answer for machines: seconds, reference − local.
@@ -131,7 +157,7 @@ impl Answer {
     pub fn to_json(&self) -> Value {
         json!({
             "host": self.host,
-            "address": self.address.to_string(),
+            "address": self.address,
             "offset": self.sample.offset.0,
             "delay": self.sample.delay.0,
             "stratum": self.seen.stratum,
@@ -142,18 +168,5 @@ impl Answer {
             "timestamps": if self.seen.kernel_stamp { "kernel" } else { "user" },
             "time": crate::civil::rfc3339(self.time),
         })
-    }
-}
-
-/// An association that has just asked `to`, and the request.
-fn asked(source: &SourceConfig, to: SocketAddr) -> (Association, [u8; 48]) {
-    let now = ObservedClock.now();
-    let mut association = Association::new(source.clone(), now);
-    association.resolved(now, vec![to]);
-    let mut entropy = KernelEntropy;
-    match association.due(now, &mut entropy) {
-        Some(Action::Transmit(_, data)) => (association, data),
-        // A fresh association with an address asks at once.
-        _ => (association, driftless_core::wire::Header::request(entropy.next_u64())),
     }
 }

@@ -3,20 +3,30 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
 
 use driftless_core::clock::{Clock as _, ClockCommand, Leap};
-use driftless_core::server::{AccessList, Drop, Prefix, ServerState};
-use driftless_core::time::{Now, Seconds, Span};
+use driftless_core::server::{AccessList, Drop, Prefix, Reply, ServerState};
+use driftless_core::time::{Now, Seconds, Span, WallTime};
+use driftless_core::wire::{Header, Mode, NtpTimestamp};
 use driftless_linux::clock::ObservedClock;
+use driftless_linux::clock_set::ClockSet;
 use driftless_linux::poll;
 use driftless_linux::signal::Signals;
 use driftless_linux::socket::ServerSocket;
+
+use crate::guests::{self, Door, Guests};
 
 /// What to serve, where, to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
+    /// Ports to listen on for guests that come over vsock.
+    pub vsock: Vec<u32>,
+    /// Unix sockets to listen on.
+    pub uds: Vec<PathBuf>,
     /// Serve the host's clock right or wrong, for its own guests.
     pub as_is: bool,
     /// Who may ask besides loopback and link-local clients.
@@ -27,10 +37,10 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}{}", advice(error))]
+    #[error("cannot listen on {place}: {error}{}", advice(error))]
     Bind {
         /// Which.
-        address: SocketAddr,
+        place: String,
         /// What the system says.
         error: io::Error,
     },
@@ -68,23 +78,62 @@ const STATE_MAX_AGE: Span = Span::from_millis(500);
 pub fn serve(options: &Options) -> Result<Counters, ServeError> {
     let signals = Signals::install()?;
     let sockets = bind(options)?;
+    let mut guests = admit(options)?;
+    // Set, or woken from sleep: this host's guests must look at once. Where it cannot be had they see it by themselves.
+    let mut clock_set = ClockSet::arm().ok();
     let access = AccessList::with(&options.allow);
     let mut server = Server { as_is: options.as_is, access, state: None, counters: Counters::default() };
     while !signals.should_end() {
-        let mut fds: Vec<_> = sockets.iter().map(std::os::fd::AsFd::as_fd).collect();
-        fds.extend(signals.wake());
-        let ready = match poll::wait(&fds, None) {
+        let woken = match wait(&sockets, &guests, &signals, clock_set.as_ref()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            ready => ready?,
+            woken => woken?,
         };
-        for (socket, is_ready) in sockets.iter().zip(&ready) {
-            if *is_ready {
-                server.turn(socket);
+        let mut doors = Vec::new();
+        for waker in woken {
+            match waker {
+                Waker::Socket(index) => sockets.get(index).into_iter().for_each(|socket| server.turn(socket)),
+                Waker::Door(door) => doors.push(door),
+                Waker::Signal => signals.drain(),
+                Waker::ClockSet => {
+                    // A timer that fails is not waited on any more.
+                    let was_set = clock_set.as_mut().map(ClockSet::take);
+                    match was_set {
+                        Some(Ok(true)) => server.tell_guests(&mut guests),
+                        Some(Ok(false)) => {}
+                        _ => clock_set = None,
+                    }
+                }
             }
         }
+        guests.ready(&doors, |request| server.answer_stream(request));
     }
     log::info!("ending; {}", server.counters);
     Ok(server.counters)
+}
+
+/// What may wake the server.
+#[derive(Debug, Clone, Copy)]
+enum Waker {
+    Socket(usize),
+    Door(Door),
+    Signal,
+    ClockSet,
+}
+
+fn wait(
+    sockets: &[ServerSocket],
+    guests: &Guests,
+    signals: &Signals,
+    clock_set: Option<&ClockSet>,
+) -> io::Result<Vec<Waker>> {
+    let sockets = sockets.iter().enumerate().map(|(index, socket)| (Waker::Socket(index), socket.as_fd()));
+    let (wakers, fds): (Vec<Waker>, Vec<BorrowedFd<'_>>) = sockets
+        .chain(guests.waiting().map(|(door, fd)| (Waker::Door(door), fd)))
+        .chain(signals.wake().map(|fd| (Waker::Signal, fd)))
+        .chain(clock_set.map(|timer| (Waker::ClockSet, timer.as_fd())))
+        .unzip();
+    let ready = poll::wait(&fds, None)?;
+    Ok(wakers.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready).map(|(waker, _)| waker).collect())
 }
 
 /// One process's server.
@@ -107,16 +156,40 @@ impl Server {
                 continue;
             }
             let received = stamp.filter(|stamp| *stamp <= now.wall).unwrap_or(now.wall);
-            let state = self.state(now);
-            match state.answer(buffer.get(..length).unwrap_or_default(), received) {
-                Ok(reply) => match socket.send_to(&reply.encode_at(ObservedClock.now().wall), from) {
-                    Ok(_) => self.counters.replies += 1,
-                    Err(_) => self.counters.send_failed += 1,
-                },
-                Err(Drop::Mode) => self.counters.mode += 1,
-                Err(Drop::Malformed | Drop::Denied) => self.counters.malformed += 1,
+            let request = buffer.get(..length).unwrap_or_default();
+            let Some(reply) = self.answer(request, received, now) else { continue };
+            match socket.send_to(&reply.encode_at(ObservedClock.now().wall), from) {
+                Ok(_) => self.counters.replies += 1,
+                Err(_) => self.counters.send_failed += 1,
             }
         }
+    }
+
+    fn answer_stream(&mut self, request: &[u8; 48]) -> Option<[u8; 48]> {
+        let now = ObservedClock.now();
+        let reply = self.answer(request, now.wall, now)?;
+        self.counters.replies += 1;
+        Some(reply.encode_at(ObservedClock.now().wall))
+    }
+
+    fn answer(&mut self, request: &[u8], received: WallTime, now: Now) -> Option<Reply> {
+        let state = self.state(now);
+        let counter = match state.answer(request, received) {
+            Ok(reply) => return Some(reply),
+            Err(Drop::Mode) => &mut self.counters.mode,
+            Err(Drop::Malformed | Drop::Denied) => &mut self.counters.malformed,
+        };
+        *counter += 1;
+        None
+    }
+
+    /// This host's clock was set, or it slept: what its guests knew of it is old.
+    fn tell_guests(&mut self, guests: &mut Guests) {
+        self.state = None;
+        let now = ObservedClock.now();
+        let state = self.state(now);
+        log::info!("this host's clock was set, or it slept: telling {} guest(s) to look", guests.count());
+        guests.tell_all(&look_now(&state, now.wall));
     }
 
     fn state(&mut self, now: Now) -> ServerState {
@@ -129,6 +202,26 @@ impl Server {
             }
         }
     }
+}
+
+/// "Look now" as an NTP broadcast packet (RFC 5905, section 9.1.1): its time, that nobody can compensate for its way, is not for use.
+fn look_now(state: &ServerState, now: WallTime) -> [u8; 48] {
+    let header = Header {
+        leap: state.leap,
+        version: 4,
+        mode: Mode::Broadcast,
+        stratum: if state.stratum > 15 { 0 } else { state.stratum },
+        poll: 0,
+        precision: state.precision,
+        root_delay: driftless_core::wire::NtpShort::from_seconds(state.root_delay),
+        root_dispersion: driftless_core::wire::NtpShort::from_seconds(state.root_dispersion),
+        reference_id: state.reference_id,
+        reference: NtpTimestamp::from_wall(state.reference),
+        origin: NtpTimestamp::ZERO,
+        receive: NtpTimestamp::ZERO,
+        transmit: NtpTimestamp::from_wall(now),
+    };
+    header.encode()
 }
 
 /// What the kernel knows of its clock: unsynchronised when nobody keeps it. Its maximum error stands for root delay and dispersion.
@@ -148,13 +241,33 @@ fn kernel_state(now: Now) -> ServerState {
 fn bind(options: &Options) -> Result<Vec<ServerSocket>, ServeError> {
     let mut sockets = Vec::new();
     for address in &options.listen {
-        let socket =
-            ServerSocket::bind(*address).map_err(|error| ServeError::Bind { address: *address, error })?;
-        let what = if options.as_is { "this host's clock as it is" } else { "network time" };
-        log::info!("serving {what} on {}", socket.local_addr()?);
+        let place = address.to_string();
+        let socket = ServerSocket::bind(*address).map_err(|error| ServeError::Bind { place, error })?;
+        log::info!("serving {} on {}", options.what(), socket.local_addr()?);
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+fn admit(options: &Options) -> Result<Guests, ServeError> {
+    let mut guests = Guests::default();
+    let ports = options.vsock.iter().map(|port| guests.listen_vsock(*port)).collect::<Vec<_>>();
+    let paths = options.uds.iter().map(|path| guests.listen_unix(path)).collect::<Vec<_>>();
+    for (place, result) in
+        guests::places(&options.vsock, &options.uds).into_iter().zip(ports.into_iter().chain(paths))
+    {
+        match result {
+            Ok(()) => log::info!("serving {} on {place}", options.what()),
+            Err(error) => return Err(ServeError::Bind { place, error }),
+        }
+    }
+    Ok(guests)
+}
+
+impl Options {
+    const fn what(&self) -> &'static str {
+        if self.as_is { "this host's clock as it is" } else { "network time" }
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {

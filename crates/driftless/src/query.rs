@@ -15,10 +15,11 @@ use crate::{Outcome, say};
 Examples:
   driftless query 10.0.2.2:11123
   driftless query server.example [fd00::1]:123 -i 5 -n 10
+  driftless query ntp+vsock:host                      the virtual machine's host, without a network
 
 Offsets are server - local: + means that this clock is behind. Exit status 1 when a server gave no time.")]
 pub(crate) struct Args {
-    /// `HOST`, `HOST:PORT`, `[V6]:PORT` or `ntp:HOST:PORT`
+    /// `HOST`, `HOST:PORT`, `[V6]:PORT`, or a SPEC as in `ntp+vsock:host:123` or `ntp+unix:PATH`
     #[arg(required = true)]
     hosts: Vec<String>,
     /// Seconds between two rounds

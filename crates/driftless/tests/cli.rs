@@ -47,10 +47,14 @@ fn free_port() -> u16 {
 
 fn server(port: u16) -> Running {
     let listen = format!("127.0.0.1:{port}");
-    let child = driftless(&["serve", "--as-is", "--listen", &listen]).stderr(Stdio::null()).spawn().unwrap();
-    let server = Running(child);
+    serving(&["--listen", &listen], &listen)
+}
+
+fn serving(places: &[&str], asked: &str) -> Running {
+    let mut command = driftless(&["serve", "--as-is"]);
+    let server = Running(command.args(places).stderr(Stdio::null()).spawn().unwrap());
     let start = Instant::now();
-    while ended(&["query", &listen, "--timeout", "1"]).0 != 0 {
+    while ended(&["query", asked, "--timeout", "1"]).0 != 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "the server does not come up");
     }
     server
@@ -169,9 +173,30 @@ fn an_observing_daemon_reports_and_is_asked() {
     assert_eq!(code, 3, "an observer does not step");
 }
 
+#[test]
+fn time_comes_over_a_unix_socket_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("v.sock_123");
+    let source = format!("ntp+unix:{}", socket.display());
+    let _server = serving(&["--uds", socket.to_str().unwrap()], &source);
+    let control = directory.path().join("control.sock");
+    let _daemon = Running(observing(&mut driftless(&[]), &source, directory.path()).spawn().unwrap());
+    let path = control.to_str().unwrap();
+    let (code, text) = ended(&["waitsync", "--control", path, "--max-offset", "1", "--timeout", "20"]);
+    assert_eq!(code, 0, "{text}");
+    let output = driftless(&["status", "--json", "--control", path]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["source"], &report["reference_id"]), (&source.as_str().into(), &"554E4958".into()));
+    assert!(report["sources"][0]["received"].as_u64().unwrap() >= 3, "{report}");
+}
+
 fn observer<'a>(command: &'a mut Command, port: u16, directory: &Path) -> &'a mut Command {
+    observing(command, &format!("ntp:127.0.0.1:{port}"), directory)
+}
+
+fn observing<'a>(command: &'a mut Command, source: &str, directory: &Path) -> &'a mut Command {
     command
-        .args(["run", "--source", &format!("ntp:127.0.0.1:{port}")])
+        .args(["run", "--source", source])
         .arg("--control")
         .arg(directory.join("control.sock"))
         .arg("--state-dir")
