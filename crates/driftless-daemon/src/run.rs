@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
 use driftless_core::engine::{self, Engine, Input, Leave, Order, Output};
 use driftless_core::source::push::Push;
-use driftless_core::source::{Endpoint, Peer, SourceConfig, SourceId};
+use driftless_core::source::{Endpoint, Peer, PollExponent, SourceClass, SourceConfig, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
@@ -22,8 +22,9 @@ use crate::devices::Devices;
 use crate::links::{Arrival, Links, PACKET_MAX};
 use crate::log::event;
 use crate::resolve::{self, Resolver};
+use crate::signs::{Signs, Watched};
 use crate::spec::SpecError;
-use crate::state;
+use crate::state::{self, Memory};
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +57,10 @@ struct Daemon {
     control: Option<Listener>,
     signals: Signals,
     resolver: Resolver,
-    /// When the state file was last written.
-    saved: RawTime,
-    /// Whether that went well: a failure is told once.
-    is_kept: bool,
+    /// Only the plainest system calls.
+    is_plain: bool,
+    signs: Signs,
+    memory: Memory,
     refused: Option<ClockError>,
 }
 
@@ -71,14 +72,11 @@ enum Waker {
     Control,
     Signal,
     Resolver,
+    Sign(Watched),
 }
 
 /// `ECONNRESET`: what is told of a stream that ended before its answer.
 const CONNECTION_RESET: i32 = 104;
-/// How often the learnt frequency is written.
-const SAVE_EVERY: Span = Span::from_secs(3_600);
-/// The first time, so that an early end loses little.
-const SAVE_FIRST: Span = Span::from_secs(60);
 
 /// Keeps the clock right until SIGTERM or SIGINT. SIGHUP reads the configuration again.
 ///
@@ -93,7 +91,8 @@ pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
             daemon.reload(flags)?;
         }
     }
-    daemon.save();
+    let now = daemon.clock.now();
+    daemon.memory.save(&daemon.engine, now);
     daemon.leave();
     Ok(())
 }
@@ -101,10 +100,12 @@ pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
 impl Daemon {
     fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
         let mut clock = clock(config.observe.value);
-        let sources = config.source_configs()?;
-        let engine = start_engine(&config, &sources, clock.as_mut());
         // Time simulators claim that descriptors foreign to them are readable at any time: the loop would spin.
         let has_simulated_descriptors = signals.wake().is_none();
+        let is_plain = config.plain_io.value || has_simulated_descriptors;
+        let mut sources = config.source_configs()?;
+        let signs = watch(&mut sources, is_plain);
+        let engine = start_engine(&config, &sources, clock.as_mut());
         let control = if has_simulated_descriptors { None } else { listen(&config)? };
         let now = clock.now();
         log::info!(
@@ -125,9 +126,10 @@ impl Daemon {
             engine,
             control,
             signals,
-            resolver: Resolver::new(config.plain_io.value || has_simulated_descriptors),
-            saved: now.raw - SAVE_EVERY + SAVE_FIRST,
-            is_kept: true,
+            resolver: Resolver::new(is_plain),
+            is_plain,
+            memory: Memory::new(&config.state_dir.value, now.raw),
+            signs,
             refused: None,
             config,
         })
@@ -153,25 +155,35 @@ impl Daemon {
     /// Waits until something happens or is due.
     fn rest(&mut self) -> Result<(), RunError> {
         let now = self.clock.now();
-        if now.raw - self.saved >= SAVE_EVERY {
-            self.save();
-            self.saved = now.raw;
-        }
+        self.memory.turn(&self.engine, now);
+        let learnt = self.engine.learnt_frequency(now);
+        let true_pace = learnt.map_or_else(|| self.engine.pace(), |learnt| 1.0 + learnt.frequency.0);
         // Never without a deadline, even where nobody is left to ask.
-        let next_save = self.saved + SAVE_EVERY;
-        let deadline = self.engine.deadline().map_or(next_save, |deadline| deadline.min(next_save));
-        // The deadline is on the counter, poll(2) waits on the steered clock.
-        let timeout =
-            Seconds(Seconds::from(deadline - now.raw).0 * self.engine.pace()).to_span().max(Span::ZERO);
-        self.wait(timeout)
+        let due = (self.engine.deadline().into_iter())
+            .chain(self.signs.deadline(true_pace))
+            .fold(self.memory.deadline(), RawTime::min);
+        let left = self.devices.wait().map_or(due - now.raw, |wait| wait.min(due - now.raw)).max(Span::ZERO);
+        // Deadlines are on the counter, poll(2) waits on the steered clock.
+        let pace = self.engine.pace();
+        self.wait(Seconds(Seconds::from(left).0 * pace).to_span())?;
+        let due = now.raw + left;
+        let now = self.clock.now();
+        for sign in self.signs.after_wait(now.raw, due, true_pace) {
+            self.tell(Input::Sign(sign));
+        }
+        for (source, result) in self.devices.turn() {
+            self.tell(Input::Reading { source, result });
+        }
+        self.tell(Input::Wake);
+        Ok(())
     }
 
     fn wait(&mut self, timeout: Span) -> Result<(), RunError> {
-        let timeout = self.devices.wait().map_or(timeout, |wait| wait.min(timeout));
         let others = (self.devices.waiting().map(|fd| (Waker::Device, fd)))
             .chain(self.control.as_ref().map(|control| (Waker::Control, control.as_fd())))
             .chain(self.signals.wake().map(|wake| (Waker::Signal, wake)))
-            .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)));
+            .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
+            .chain(self.signs.waiting().map(|(watched, fd)| (Waker::Sign(watched), fd)));
         let (wakers, fds): (Vec<Waker>, Vec<(BorrowedFd<'_>, Direction)>) =
             (self.links.waiting().map(|(id, fd, direction)| (Waker::Link(id), (fd, direction))))
                 .chain(others.map(|(waker, fd)| (waker, (fd, Direction::In))))
@@ -187,16 +199,17 @@ impl Daemon {
                 Waker::Device => {}
                 Waker::Control => self.serve_control(),
                 Waker::Signal => self.signals.drain(),
+                Waker::Sign(watched) => {
+                    if let Some(sign) = self.signs.woken(watched) {
+                        self.tell(Input::Sign(sign));
+                    }
+                }
                 Waker::Resolver => {
                     self.resolver.drain();
                     self.take_resolved();
                 }
             }
         }
-        for (source, result) in self.devices.turn() {
-            self.tell(Input::Reading { source, result });
-        }
-        self.tell(Input::Wake);
         Ok(())
     }
 
@@ -247,6 +260,9 @@ impl Daemon {
         if let Err(error) = result {
             self.refused = Some(error);
         }
+        if matches!(command, ClockCommand::Step(_)) {
+            self.signs.stepped();
+        }
         self.tell(Input::Clock(result));
     }
 
@@ -296,8 +312,10 @@ impl Daemon {
         match Config::load(flags) {
             Ok(config) => {
                 log::info!("configuration read again");
-                self.save();
+                let now = self.clock.now();
+                self.memory.save(&self.engine, now);
                 self.sources = config.source_configs()?;
+                self.signs = watch(&mut self.sources, self.is_plain);
                 self.engine = start_engine(&config, &self.sources, self.clock.as_mut());
                 self.links = Links::new(&self.sources);
                 self.devices = Devices::new(&self.sources);
@@ -325,19 +343,6 @@ impl Daemon {
             if self.config.observe.value { "what it has" } else { left }
         );
     }
-
-    fn save(&mut self) {
-        let now = self.clock.now();
-        let Some(learnt) = self.engine.learnt_frequency(now) else { return };
-        let result = state::save(&self.config.state_dir.value, learnt);
-        let was_kept = std::mem::replace(&mut self.is_kept, result.is_ok());
-        if let (Err(error), true) = (result, was_kept) {
-            log::warn!(
-                "{}: the learnt frequency is not kept: {error}",
-                self.config.state_dir.value.display()
-            );
-        }
-    }
 }
 
 /// An engine that knows what the last run learnt.
@@ -357,6 +362,23 @@ fn start_engine(config: &Config, sources: &[SourceConfig], clock: &mut dyn Clock
         prior,
     };
     Engine::new(settings, clock.now(), Box::new(KernelEntropy))
+}
+
+/// The watch for signs of an interruption. Where a pause cannot be seen without asking, servers on the host are asked each second.
+fn watch(sources: &mut [SourceConfig], is_plain: bool) -> Signs {
+    if is_plain {
+        return Signs::default();
+    }
+    let has_hypervisor_clock = sources.iter().any(|source| source.class == SourceClass::Hypervisor);
+    let signs = Signs::watch(has_hypervisor_clock);
+    if !has_hypervisor_clock && !signs.sees_pauses() {
+        let is_free =
+            |source: &SourceConfig| source.class == SourceClass::Host && !source.name.contains("maxpoll=");
+        for source in sources.iter_mut().filter(|source| is_free(source)) {
+            source.max_poll = source.min_poll.max(PollExponent::new(0));
+        }
+    }
+    signs
 }
 
 fn listen(config: &Config) -> Result<Option<Listener>, RunError> {

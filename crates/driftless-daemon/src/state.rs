@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use driftless_core::engine::FrequencyPrior;
-use driftless_core::time::Frequency;
+use driftless_core::engine::{Engine, FrequencyPrior};
+use driftless_core::time::{Frequency, Now, RawTime, Span};
 use serde::{Deserialize, Serialize};
 
 /// The state file's content.
@@ -44,6 +44,50 @@ pub const FILE: &str = "frequency.json";
 const OTHER_BOOT_PPM: f64 = 300.0;
 /// What the same boot adds: the oscillator wandered meanwhile.
 const SAME_BOOT_PPM: f64 = 0.5;
+
+/// Keeps the learnt frequency while the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    directory: PathBuf,
+    /// When it is written next.
+    next: RawTime,
+    /// Whether the last writing went well: a failure is told once.
+    is_kept: bool,
+}
+
+/// How often it is written.
+const SAVE_EVERY: Span = Span::from_secs(3_600);
+/// The first time, so that an early end loses little.
+const SAVE_FIRST: Span = Span::from_secs(60);
+
+impl Memory {
+    pub(crate) fn new(directory: &Path, now: RawTime) -> Self {
+        Self { directory: directory.to_owned(), next: now + SAVE_FIRST, is_kept: true }
+    }
+
+    /// When to come back.
+    pub(crate) const fn deadline(&self) -> RawTime {
+        self.next
+    }
+
+    /// Writes it if it is time to.
+    pub(crate) fn turn(&mut self, engine: &Engine, now: Now) {
+        if now.raw >= self.next {
+            self.next = now.raw + SAVE_EVERY;
+            self.save(engine, now);
+        }
+    }
+
+    /// Writes what is known, if it is worth it.
+    pub(crate) fn save(&mut self, engine: &Engine, now: Now) {
+        let Some(learnt) = engine.learnt_frequency(now) else { return };
+        let result = save(&self.directory, learnt);
+        let was_kept = std::mem::replace(&mut self.is_kept, result.is_ok());
+        if let (Err(error), true) = (result, was_kept) {
+            log::warn!("{}: the learnt frequency is not kept: {error}", self.directory.display());
+        }
+    }
+}
 
 /// Reads the kept frequency, with its deviation widened for what happened since; `None` where there is no file.
 ///
