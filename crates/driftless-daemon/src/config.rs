@@ -33,6 +33,9 @@ struct File {
     control: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     verbose: Option<bool>,
+    on_interruption: Option<Vec<String>>,
+    on_synchronised: Option<Vec<String>>,
+    freeze: Option<PathBuf>,
 }
 
 /// What the command line says, above the file.
@@ -105,6 +108,12 @@ pub struct Config {
     pub state_dir: Setting<PathBuf>,
     /// Log every sample.
     pub verbose: Setting<bool>,
+    /// A program and its arguments, run when this guest was interrupted.
+    pub on_interruption: Setting<Vec<String>>,
+    /// The same when the clock is right: at first, and after each interruption.
+    pub on_synchronised: Setting<Vec<String>>,
+    /// A cgroup that is frozen while the clock is not right; empty for none.
+    pub freeze: Setting<PathBuf>,
 }
 
 /// Why the configuration cannot be used.
@@ -162,6 +171,9 @@ impl Config {
             control: path(&flags.control, file.control, DEFAULT_CONTROL),
             state_dir: path(&flags.state_dir, file.state_dir, DEFAULT_STATE_DIR),
             verbose: choose(None, flag(flags.verbose), file.verbose, false),
+            on_interruption: choose(None, None, file.on_interruption, Vec::new()),
+            on_synchronised: choose(None, None, file.on_synchronised, Vec::new()),
+            freeze: choose(None, None, file.freeze, PathBuf::new()),
         })
     }
 
@@ -182,8 +194,11 @@ impl Config {
             let _ = writeln!(text, "{:<48} # {origin}", format!("{key} = {value}"));
         };
         let quoted = |text: &str| format!("{text:?}");
-        let sources: Vec<String> = self.sources.value.iter().map(|spec| quoted(spec)).collect();
-        line("sources", format!("[{}]", sources.join(", ")), self.sources.origin);
+        let list = |texts: &[String]| {
+            let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+            format!("[{}]", quoted.join(", "))
+        };
+        line("sources", list(&self.sources.value), self.sources.origin);
         line("policy", named(&self.policy.value), self.policy.origin);
         line("step", quoted(&self.step.value.to_string()), self.step.origin);
         line("other_writer", named(&self.other_writer.value), self.other_writer.origin);
@@ -194,6 +209,9 @@ impl Config {
         line("control", quoted(&self.control.value.to_string_lossy()), self.control.origin);
         line("state_dir", quoted(&self.state_dir.value.to_string_lossy()), self.state_dir.origin);
         line("verbose", self.verbose.value.to_string(), self.verbose.origin);
+        line("on_interruption", list(&self.on_interruption.value), self.on_interruption.origin);
+        line("on_synchronised", list(&self.on_synchronised.value), self.on_synchronised.origin);
+        line("freeze", quoted(&self.freeze.value.to_string_lossy()), self.freeze.origin);
         text
     }
 }

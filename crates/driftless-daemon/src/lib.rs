@@ -3,11 +3,15 @@
 
 pub mod civil;
 pub mod config;
+mod consequences;
 pub mod control;
 mod devices;
+mod freezer;
 mod guests;
+mod hooks;
 mod links;
 pub mod log;
+pub mod once;
 pub mod query;
 pub mod resolve;
 pub mod rtc;

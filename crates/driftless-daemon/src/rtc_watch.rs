@@ -68,7 +68,12 @@ impl RtcWatch {
         }
     }
 
-    /// When to look next.
+    /// Begins anew.
+    pub(crate) const fn forget(&mut self) {
+        self.known = None;
+    }
+
+    /// When to look next; at once where nothing is known yet.
     pub(crate) fn due(&self, pace: f64) -> Option<RawTime> {
         let known = self.known?;
         let aim_s = match known.high_s - known.low_s {

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use driftless_core::clock::{Clock, ClockCommand, ClockError};
 use driftless_core::engine::{self, Engine, Input, Leave, Order, Output};
+use driftless_core::event::Event;
 use driftless_core::source::push::Push;
-use driftless_core::source::{Endpoint, Peer, PollExponent, SourceClass, SourceConfig, SourceId};
+use driftless_core::source::{Peer, PollExponent, SourceClass, SourceConfig, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
@@ -17,10 +18,10 @@ use serde_json::Value;
 
 use crate::civil;
 use crate::config::{Config, ConfigError, Flags};
+use crate::consequences::Consequences;
 use crate::control::{Listener, Request};
 use crate::devices::Devices;
 use crate::links::{Arrival, Links, PACKET_MAX};
-use crate::log::event;
 use crate::resolve::{self, Resolver};
 use crate::signs::{Signs, Watched};
 use crate::spec::SpecError;
@@ -47,19 +48,20 @@ pub enum RunError {
 }
 
 /// Everything the loop holds.
-struct Daemon {
+pub(crate) struct Daemon {
     config: Config,
-    sources: Vec<SourceConfig>,
-    clock: Box<dyn Clock>,
-    engine: Engine,
+    pub(crate) sources: Vec<SourceConfig>,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) engine: Engine,
     links: Links,
     devices: Devices,
     control: Option<Listener>,
-    signals: Signals,
+    pub(crate) signals: Signals,
     resolver: Resolver,
     /// Only the plainest system calls.
     is_plain: bool,
     signs: Signs,
+    consequences: Consequences,
     memory: Memory,
     refused: Option<ClockError>,
 }
@@ -98,7 +100,7 @@ pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
 }
 
 impl Daemon {
-    fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
+    pub(crate) fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
         let mut clock = clock(config.observe.value);
         // Time simulators claim that descriptors foreign to them are readable at any time: the loop would spin.
         let has_simulated_descriptors = signals.wake().is_none();
@@ -130,6 +132,7 @@ impl Daemon {
             is_plain,
             memory: Memory::new(&config.state_dir.value, now.raw),
             signs,
+            consequences: Consequences::new(&config, is_plain, now),
             refused: None,
             config,
         })
@@ -142,7 +145,7 @@ impl Daemon {
     }
 
     /// Does what the engine wants.
-    fn act(&mut self) -> Result<(), RunError> {
+    pub(crate) fn act(&mut self) -> Result<(), RunError> {
         while let Some(output) = self.engine.poll_output() {
             self.carry_out(output);
         }
@@ -153,14 +156,16 @@ impl Daemon {
     }
 
     /// Waits until something happens or is due.
-    fn rest(&mut self) -> Result<(), RunError> {
+    pub(crate) fn rest(&mut self) -> Result<(), RunError> {
         let now = self.clock.now();
         self.memory.turn(&self.engine, now);
+        self.consequences.turn(now);
         let learnt = self.engine.learnt_frequency(now);
         let true_pace = learnt.map_or_else(|| self.engine.pace(), |learnt| 1.0 + learnt.frequency.0);
         // Never without a deadline, even where nobody is left to ask.
         let due = (self.engine.deadline().into_iter())
             .chain(self.signs.deadline(true_pace))
+            .chain(self.consequences.deadline())
             .fold(self.memory.deadline(), RawTime::min);
         let left = self.devices.wait().map_or(due - now.raw, |wait| wait.min(due - now.raw)).max(Span::ZERO);
         // Deadlines are on the counter, poll(2) waits on the steered clock.
@@ -229,12 +234,18 @@ impl Daemon {
                 }
             }
             Output::Clock(command) => self.command(command),
-            Output::Event(told) => {
-                let sources = &self.sources;
-                let name = |id: SourceId| sources.get(usize::from(id.0)).map(|source| source.name.clone());
-                event(&told, |id| name(id).unwrap_or_default());
-            }
+            Output::Event(event) => self.happened(&event),
         }
+    }
+
+    fn happened(&mut self, event: &Event) {
+        if matches!(event, Event::Interrupted(_)) {
+            self.signs.interrupted();
+        }
+        let now = self.clock.now();
+        let name =
+            |index: usize| self.sources.get(index).map(|source| source.name.clone()).unwrap_or_default();
+        self.consequences.heard(now, event, name, || self.engine.report(now).offset);
     }
 
     fn resolve(&mut self, source: SourceId, host: String, port: u16) {
@@ -319,6 +330,7 @@ impl Daemon {
                 self.engine = start_engine(&config, &self.sources, self.clock.as_mut());
                 self.links = Links::new(&self.sources);
                 self.devices = Devices::new(&self.sources);
+                self.consequences = Consequences::new(&config, self.is_plain, now);
                 self.config = config;
             }
             Err(error) => log::warn!("{error}; going on as before"),
@@ -396,7 +408,7 @@ fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
 }
 
 /// The report as JSON, with what only the driver knows.
-fn status(engine: &Engine, now: Now) -> Value {
+pub(crate) fn status(engine: &Engine, now: Now) -> Value {
     let mut report = engine.report(now);
     report.clocksource = Some(state::clocksource());
     let last_update = report.last_update;
@@ -407,32 +419,4 @@ fn status(engine: &Engine, now: Now) -> Value {
     }
     value["time"] = civil::rfc3339(now.wall).into();
     value
-}
-
-/// Watches `config`'s sources without setting anything until the offset is known to better than `max_bound`, or `patience` is over.
-/// Returns the last report.
-///
-/// # Errors
-/// As [`run`].
-pub fn observe_once(mut config: Config, max_bound: Seconds, patience: Span) -> Result<Value, RunError> {
-    config.observe.value = true;
-    let signals = Signals::install()?;
-    config.control.value = std::env::temp_dir().join(format!("driftless-once-{}.sock", std::process::id()));
-    let mut daemon = Daemon::new(config, signals)?;
-    let end = daemon.clock.now().raw + patience;
-    // One look at a device is the best of several already.
-    let is_device = |source: &SourceConfig| matches!(source.endpoint, Endpoint::Device { .. });
-    let enough: Vec<u64> =
-        daemon.sources.iter().map(|source| if is_device(source) { 1 } else { 3 }).collect();
-    loop {
-        daemon.act()?;
-        let now = daemon.clock.now();
-        let report = daemon.engine.report(now);
-        let is_known = report.offset_bound.is_some_and(|bound| bound < max_bound.0)
-            && report.sources.iter().zip(&enough).any(|(source, enough)| source.samples >= *enough);
-        if is_known || now.raw >= end || daemon.signals.should_end() {
-            return Ok(status(&daemon.engine, now));
-        }
-        daemon.rest()?;
-    }
 }

@@ -127,6 +127,13 @@ impl Signs {
         found
     }
 
+    /// An interruption was found: what the real-time clock showed before it means nothing any more.
+    pub(crate) const fn interrupted(&mut self) {
+        if let Some(rtc) = &mut self.rtc {
+            rtc.forget();
+        }
+    }
+
     /// Our own step is no news.
     pub(crate) fn stepped(&mut self) {
         if let Some(timer) = &mut self.clock_set {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use driftless_core::time::{Seconds, Span};
 use driftless_daemon::config::{Config, Flags};
 use driftless_daemon::control::{Request, ask};
-use driftless_daemon::run::observe_once;
+use driftless_daemon::once;
 use serde_json::Value;
 
 use crate::{ControlSocket, Outcome, say};
@@ -71,7 +71,7 @@ fn once(args: &Args) -> Outcome {
         Err(error) => return Outcome::Wrong.told(&error),
     };
     let patience = Span::from_secs(i64::from(if args.timeout == 0 { u32::MAX } else { args.timeout }));
-    match observe_once(config, Seconds(args.max_offset), patience) {
+    match once::observe(config, Seconds(args.max_offset), patience) {
         Ok(report) if report["offset"].is_null() => {
             Outcome::NotYet.told(&"no source answered; check `driftless query HOST`")
         }

@@ -168,6 +168,30 @@ fn a_pause_of_an_hour_is_put_right_and_leaves_the_frequency_alone() {
     assert!((life.learnt + 675.54).abs() < 1.0, "learnt {} ppm", life.learnt);
 }
 
+#[test]
+fn commands_are_told_of_a_pause_and_that_the_clock_is_right_again() {
+    let Some(world) = World::build() else { return };
+    let (config, told) = (world.0.path().join("driftless.toml"), world.0.path().join("told"));
+    let command = format!(
+        r#"["sh", "-c", 'echo $DRIFTLESS_EVENT $DRIFTLESS_OFFSET $DRIFTLESS_SIGNS >> {}']"#,
+        told.display()
+    );
+    fs::write(&config, format!("on_interruption = {command}\non_synchronised = {command}\n")).unwrap();
+    let pause = [("PAUSE_AT", 500.3), ("PAUSE_FOR", 60.0), ("DRIFT", -300.0), ("SECONDS", 1_000.0)];
+    let life = world.live_with(&["--plain-io", "--config", config.to_str().unwrap()], &pause);
+    let told = fs::read_to_string(told).unwrap();
+    let lines: Vec<Vec<&str>> = told.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(
+        lines.iter().map(|line| line[0]).collect::<Vec<_>>(),
+        ["synchronised", "interruption", "synchronised"]
+    );
+    assert!(
+        (lines[1][1].parse::<f64>().unwrap() - 60.0).abs() < 0.1 && lines[1][2] == "contradiction",
+        "{told}"
+    );
+    assert!(life.worst(600.0, 1_000.0) < 1_000.0, "{} µs", life.worst(600.0, 1_000.0));
+}
+
 /// No flags on sockets, no stamps, no control socket, and descriptors that always claim to be readable: still no spinning, even unasked.
 #[test]
 fn a_simulator_that_offers_the_least_is_enough() {
