@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use driftless_core::engine::{Leave, Method, OtherWriter, Policy, StepPolicy};
 use driftless_core::source::SourceConfig;
+use driftless_linux::vsock;
 use serde::Deserialize;
 
+use crate::place::Place;
 use crate::spec::{self, SpecError};
 
 /// Where the configuration is when nothing else is said.
@@ -36,6 +38,17 @@ struct File {
     on_interruption: Option<Vec<String>>,
     on_synchronised: Option<Vec<String>>,
     freeze: Option<PathBuf>,
+    #[serde(default)]
+    push: PushFile,
+}
+
+/// The table `[push]`: what a host may say unasked, and where.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PushFile {
+    wake: Option<Place>,
+    guest_agent: Option<Place>,
+    time: Option<Place>,
 }
 
 /// What the command line says, above the file.
@@ -114,6 +127,12 @@ pub struct Config {
     pub on_synchronised: Setting<Vec<String>>,
     /// A cgroup that is frozen while the clock is not right; empty for none.
     pub freeze: Setting<PathBuf>,
+    /// Where a host connects that has woken up.
+    pub push_wake: Setting<Place>,
+    /// Where a host speaks the guest agent's protocol.
+    pub push_guest_agent: Setting<Place>,
+    /// Where a host sends datagrams with its time.
+    pub push_time: Setting<Place>,
 }
 
 /// Why the configuration cannot be used.
@@ -174,6 +193,9 @@ impl Config {
             on_interruption: choose(None, None, file.on_interruption, Vec::new()),
             on_synchronised: choose(None, None, file.on_synchronised, Vec::new()),
             freeze: choose(None, None, file.freeze, PathBuf::new()),
+            push_wake: choose(None, None, file.push.wake, Place::Vsock(vsock::WAKE_PORT)),
+            push_guest_agent: choose(None, None, file.push.guest_agent, Place::Off),
+            push_time: choose(None, None, file.push.time, Place::Vsock(vsock::TIME_PORT)),
         })
     }
 
@@ -212,6 +234,13 @@ impl Config {
         line("on_interruption", list(&self.on_interruption.value), self.on_interruption.origin);
         line("on_synchronised", list(&self.on_synchronised.value), self.on_synchronised.origin);
         line("freeze", quoted(&self.freeze.value.to_string_lossy()), self.freeze.origin);
+        line("push.wake", quoted(&self.push_wake.value.to_string()), self.push_wake.origin);
+        line(
+            "push.guest_agent",
+            quoted(&self.push_guest_agent.value.to_string()),
+            self.push_guest_agent.origin,
+        );
+        line("push.time", quoted(&self.push_time.value.to_string()), self.push_time.origin);
         text
     }
 }
@@ -325,6 +354,7 @@ mod tests {
         let again = load(&first.show()).unwrap();
         assert_eq!(again.sources.value, first.sources.value);
         assert_eq!(again.step.value, first.step.value);
+        assert_eq!(again.push_wake.value, Place::Vsock(0xf3a4));
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod hooks;
 mod links;
 pub mod log;
 pub mod once;
+pub mod place;
+mod pushes;
 pub mod query;
 pub mod resolve;
 pub mod rtc;

@@ -22,6 +22,7 @@ use crate::consequences::Consequences;
 use crate::control::{Listener, Request};
 use crate::devices::Devices;
 use crate::links::{Arrival, Links, PACKET_MAX};
+use crate::pushes::{Mail, Pushes};
 use crate::resolve::{self, Resolver};
 use crate::signs::{Signs, Watched};
 use crate::spec::SpecError;
@@ -61,6 +62,7 @@ pub(crate) struct Daemon {
     /// Only the plainest system calls.
     is_plain: bool,
     signs: Signs,
+    pushes: Pushes,
     consequences: Consequences,
     memory: Memory,
     refused: Option<ClockError>,
@@ -75,6 +77,7 @@ enum Waker {
     Signal,
     Resolver,
     Sign(Watched),
+    Mail(Mail),
 }
 
 /// `ECONNRESET`: what is told of a stream that ended before its answer.
@@ -87,6 +90,9 @@ const CONNECTION_RESET: i32 = 104;
 pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
     let signals = Signals::install()?;
     let mut daemon = Daemon::new(config, signals)?;
+    // The first look comes before whatever can wait.
+    daemon.act()?;
+    daemon.await_pushes();
     while !daemon.signals.should_end() {
         daemon.turn()?;
         if daemon.signals.take_reload() {
@@ -132,10 +138,19 @@ impl Daemon {
             is_plain,
             memory: Memory::new(&config.state_dir.value, now.raw),
             signs,
+            pushes: Pushes::default(),
             consequences: Consequences::new(&config, is_plain, now),
             refused: None,
             config,
         })
+    }
+
+    /// Hears the host from now on.
+    fn await_pushes(&mut self) {
+        if !self.is_plain {
+            self.pushes = Pushes::default();
+            self.pushes = Pushes::listen(&self.config);
+        }
     }
 
     /// Does what the engine wants, waits, and tells it what happened.
@@ -160,12 +175,14 @@ impl Daemon {
         let now = self.clock.now();
         self.memory.turn(&self.engine, now);
         self.consequences.turn(now);
+        self.pushes.turn(now.raw);
         let learnt = self.engine.learnt_frequency(now);
         let true_pace = learnt.map_or_else(|| self.engine.pace(), |learnt| 1.0 + learnt.frequency.0);
         // Never without a deadline, even where nobody is left to ask.
         let due = (self.engine.deadline().into_iter())
             .chain(self.signs.deadline(true_pace))
             .chain(self.consequences.deadline())
+            .chain(self.pushes.deadline())
             .fold(self.memory.deadline(), RawTime::min);
         let left = self.devices.wait().map_or(due - now.raw, |wait| wait.min(due - now.raw)).max(Span::ZERO);
         // Deadlines are on the counter, poll(2) waits on the steered clock.
@@ -188,7 +205,8 @@ impl Daemon {
             .chain(self.control.as_ref().map(|control| (Waker::Control, control.as_fd())))
             .chain(self.signals.wake().map(|wake| (Waker::Signal, wake)))
             .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
-            .chain(self.signs.waiting().map(|(watched, fd)| (Waker::Sign(watched), fd)));
+            .chain(self.signs.waiting().map(|(watched, fd)| (Waker::Sign(watched), fd)))
+            .chain(self.pushes.waiting().map(|(mail, fd)| (Waker::Mail(mail), fd)));
         let (wakers, fds): (Vec<Waker>, Vec<(BorrowedFd<'_>, Direction)>) =
             (self.links.waiting().map(|(id, fd, direction)| (Waker::Link(id), (fd, direction))))
                 .chain(others.map(|(waker, fd)| (waker, (fd, Direction::In))))
@@ -197,8 +215,10 @@ impl Daemon {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             ready => ready?,
         };
+        let mut mails = Vec::new();
         for (waker, _) in wakers.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
             match waker {
+                Waker::Mail(mail) => mails.push(mail),
                 Waker::Link(id) => self.receive(id),
                 // Each wake goes on with them.
                 Waker::Device => {}
@@ -214,6 +234,10 @@ impl Daemon {
                     self.take_resolved();
                 }
             }
+        }
+        let now = self.clock.now();
+        for push in self.pushes.take(&mails, now) {
+            self.tell(Input::Push(push));
         }
         Ok(())
     }
@@ -242,6 +266,7 @@ impl Daemon {
         if matches!(event, Event::Interrupted(_)) {
             self.signs.interrupted();
         }
+        self.pushes.heard(event);
         let now = self.clock.now();
         let name =
             |index: usize| self.sources.get(index).map(|source| source.name.clone()).unwrap_or_default();
@@ -332,6 +357,7 @@ impl Daemon {
                 self.devices = Devices::new(&self.sources);
                 self.consequences = Consequences::new(&config, self.is_plain, now);
                 self.config = config;
+                self.await_pushes();
             }
             Err(error) => log::warn!("{error}; going on as before"),
         }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::fs;
+use std::io::Read as _;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -188,6 +190,30 @@ fn time_comes_over_a_unix_socket_as_well() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["source"], &report["reference_id"]), (&source.as_str().into(), &"554E4958".into()));
     assert!(report["sources"][0]["received"].as_u64().unwrap() >= 3, "{report}");
+}
+
+#[test]
+fn a_host_that_wakes_the_daemon_waits_until_the_clock_was_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let (wake, config) = (directory.path().join("wake"), directory.path().join("driftless.toml"));
+    fs::write(&config, format!("[push]\nwake = \"unix:{}\"\n", wake.display())).unwrap();
+    let (control, port) = (directory.path().join("control.sock"), free_port());
+    let _server = server(port);
+    let mut command = driftless(&[]);
+    observer(&mut command, port, directory.path()).args(["-v", "--config", config.to_str().unwrap()]);
+    let mut daemon = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    let path = control.to_str().unwrap();
+    let (code, text) = ended(&["waitsync", "--control", path, "--max-offset", "1", "--timeout", "20"]);
+    assert_eq!(code, 0, "{text}");
+    let start = Instant::now();
+    let mut host = UnixStream::connect(&wake).unwrap();
+    assert_eq!(host.read(&mut [0; 8]).unwrap(), 0, "the end of the stream says: done");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    daemon.0.kill().unwrap();
+    let mut log = String::new();
+    daemon.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("the host says that something happened"), "{log}");
+    assert!(log.contains("the clock is as it was"), "{log}");
 }
 
 fn observer<'a>(command: &'a mut Command, port: u16, directory: &Path) -> &'a mut Command {
