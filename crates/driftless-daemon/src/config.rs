@@ -10,6 +10,7 @@ use driftless_core::source::SourceConfig;
 use driftless_linux::vsock;
 use serde::Deserialize;
 
+use crate::found;
 use crate::place::Place;
 use crate::spec::{self, SpecError};
 
@@ -101,6 +102,8 @@ pub struct Setting<T> {
 pub struct Config {
     /// SPECs of the sources.
     pub sources: Setting<Vec<String>>,
+    /// Why these, where they were found on this machine.
+    pub found: Vec<String>,
     /// Whom to believe where sources of different kinds disagree.
     pub policy: Setting<Policy>,
     /// When the clock may be stepped.
@@ -157,11 +160,6 @@ pub enum ConfigError {
     /// A source's SPEC is wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// Nobody to ask.
-    #[error(
-        "no source: there is no default gateway to ask; give one with --source ntp:HOST or `sources = [\"ntp:HOST\"]` in {DEFAULT_FILE}"
-    )]
-    NoSource,
 }
 
 impl Config {
@@ -178,8 +176,10 @@ impl Config {
         let path = |flag: &Option<PathBuf>, file, default: &str| {
             choose(None, flag.clone(), file, PathBuf::from(default))
         };
+        let (sources, found) = sources(&flags.sources, file.sources);
         Ok(Self {
-            sources: sources(&flags.sources, file.sources)?,
+            sources,
+            found,
             policy: choose(None, None, file.policy, Policy::Host),
             step: choose(None, flags.step, file.step, StepPolicy::Auto),
             other_writer: choose(None, None, file.other_writer, OtherWriter::TakeOver),
@@ -252,7 +252,7 @@ impl std::fmt::Display for Origin {
             Self::File => "configuration file",
             Self::Flag => "command line",
             Self::Environment => "environment",
-            Self::Found => "found: the default gateway",
+            Self::Found => "found on this machine",
         })
     }
 }
@@ -280,16 +280,16 @@ fn choose<T>(environment: Option<T>, flag: Option<T>, file: Option<T>, default: 
     Setting { value: default, origin: Origin::Default }
 }
 
-/// Without any, the default gateway is asked: on a desktop hypervisor it is the host.
-fn sources(flags: &[String], file: Option<Vec<String>>) -> Result<Setting<Vec<String>>, ConfigError> {
+/// Without any, this machine is searched: what was found, and why.
+fn sources(flags: &[String], file: Option<Vec<String>>) -> (Setting<Vec<String>>, Vec<String>) {
     if !flags.is_empty() {
-        return Ok(Setting { value: flags.to_vec(), origin: Origin::Flag });
+        return (Setting { value: flags.to_vec(), origin: Origin::Flag }, Vec::new());
     }
     if let Some(value) = file.filter(|sources| !sources.is_empty()) {
-        return Ok(Setting { value, origin: Origin::File });
+        return (Setting { value, origin: Origin::File }, Vec::new());
     }
-    let gateway = spec::default_gateway().ok_or(ConfigError::NoSource)?;
-    Ok(Setting { value: vec![format!("ntp:{gateway}")], origin: Origin::Found })
+    let found = found::find(false);
+    (Setting { value: found.sources, origin: Origin::Found }, found.why)
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

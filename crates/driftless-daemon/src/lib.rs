@@ -6,6 +6,7 @@ pub mod config;
 mod consequences;
 pub mod control;
 mod devices;
+pub mod found;
 mod freezer;
 mod guests;
 mod hooks;

@@ -17,10 +17,11 @@ use driftless_linux::signal::Signals;
 use serde_json::Value;
 
 use crate::civil;
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, ConfigError, Flags, Origin};
 use crate::consequences::Consequences;
 use crate::control::{Listener, Request};
 use crate::devices::Devices;
+use crate::found::{self, Search};
 use crate::links::{Arrival, Links, PACKET_MAX};
 use crate::pushes::{Mail, Pushes};
 use crate::resolve::{self, Resolver};
@@ -65,6 +66,7 @@ pub(crate) struct Daemon {
     pushes: Pushes,
     consequences: Consequences,
     memory: Memory,
+    search: Search,
     refused: Option<ClockError>,
 }
 
@@ -126,6 +128,7 @@ impl Daemon {
             config.sources.value.join(", "),
             config.sources.origin
         );
+        config.found.iter().for_each(|line| log::info!("{line}"));
         Ok(Self {
             links: Links::new(&sources),
             devices: Devices::new(&sources),
@@ -137,6 +140,7 @@ impl Daemon {
             resolver: Resolver::new(is_plain),
             is_plain,
             memory: Memory::new(&config.state_dir.value, now.raw),
+            search: Search::new(now.raw),
             signs,
             pushes: Pushes::default(),
             consequences: Consequences::new(&config, is_plain, now),
@@ -183,6 +187,7 @@ impl Daemon {
             .chain(self.signs.deadline(true_pace))
             .chain(self.consequences.deadline())
             .chain(self.pushes.deadline())
+            .chain((self.config.sources.origin == Origin::Found).then(|| self.search.due()))
             .fold(self.memory.deadline(), RawTime::min);
         let left = self.devices.wait().map_or(due - now.raw, |wait| wait.min(due - now.raw)).max(Span::ZERO);
         // Deadlines are on the counter, poll(2) waits on the steered clock.
@@ -197,7 +202,7 @@ impl Daemon {
             self.tell(Input::Reading { source, result });
         }
         self.tell(Input::Wake);
-        Ok(())
+        self.search(now)
     }
 
     fn wait(&mut self, timeout: Span) -> Result<(), RunError> {
@@ -349,19 +354,40 @@ impl Daemon {
             Ok(config) => {
                 log::info!("configuration read again");
                 let now = self.clock.now();
-                self.memory.save(&self.engine, now);
-                self.sources = config.source_configs()?;
-                self.signs = watch(&mut self.sources, self.is_plain);
-                self.engine = start_engine(&config, &self.sources, self.clock.as_mut());
-                self.links = Links::new(&self.sources);
-                self.devices = Devices::new(&self.sources);
                 self.consequences = Consequences::new(&config, self.is_plain, now);
+                self.search = Search::new(now.raw);
                 self.config = config;
+                self.begin_anew()?;
                 self.await_pushes();
             }
             Err(error) => log::warn!("{error}; going on as before"),
         }
         Ok(())
+    }
+
+    /// Asks the configured sources, whoever was asked before.
+    fn begin_anew(&mut self) -> Result<(), RunError> {
+        let now = self.clock.now();
+        self.memory.save(&self.engine, now);
+        self.sources = self.config.source_configs()?;
+        self.signs = watch(&mut self.sources, self.is_plain);
+        self.engine = start_engine(&self.config, &self.sources, self.clock.as_mut());
+        self.links = Links::new(&self.sources);
+        self.devices = Devices::new(&self.sources);
+        Ok(())
+    }
+
+    /// Nobody named a source: something better may have come up since.
+    fn search(&mut self, now: Now) -> Result<(), RunError> {
+        if self.config.sources.origin != Origin::Found || now.raw < self.search.due() {
+            return Ok(());
+        }
+        let report = self.engine.report(now);
+        let found = self.search.turn(now.raw, &self.config.sources.value, &report, found::find);
+        let Some(found) = found else { return Ok(()) };
+        found.why.iter().for_each(|line| log::info!("{line}"));
+        self.config.sources.value = found.sources;
+        self.begin_anew()
     }
 
     /// Leaves the clock as the configuration says.

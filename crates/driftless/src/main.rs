@@ -28,7 +28,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   driftless serve --as-is --listen 192.168.5.2:123 --allow 192.168.5.0/24   on the host
-  driftless run                                   in the guest: asks its default gateway
+  driftless run                                   in the guest: finds its sources
   driftless run --source ntp:10.0.2.2:11123       in the guest: asks this server
   driftless status --watch
   driftless query pool-server.example -n 4

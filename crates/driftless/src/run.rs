@@ -13,12 +13,14 @@ use crate::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  driftless run                                     ask the default gateway
+  driftless run                                     the hypervisor's clock, else the default gateway, else the RTC
+  driftless run --source phc:kvm                    this clock; also phc:/dev/ptp0, vmclock:, rtc:, ntp+vsock:host
   driftless run --source ntp:10.0.2.2:11123         ask this server
   driftless run --step 'always 30 forward-only'     set it every 30 s, forwards only, and leave its rate alone
   driftless run --observe --source ntp:192.0.2.1    set nothing, only watch
 
-A source is ntp:HOST[:PORT][?minpoll=N&maxpoll=N]; polls are log2 of seconds, -2 to 17.
+A source is ntp:HOST[:PORT], ntp+vsock:host[:PORT], ntp+unix:PATH, phc:DEVICE|KIND|INTERFACE, vmclock:[DEVICE] or rtc:[DEVICE], each with
+[?minpoll=N&maxpoll=N], log2 of seconds from -2 to 17, and for devices scale=utc or scale=tai.
 DRIFTLESS_OBSERVE=1 in the environment forces --observe, above everything.")]
 pub(crate) struct Args {
     /// Configuration file [default: /etc/driftless/driftless.toml, if it exists]
