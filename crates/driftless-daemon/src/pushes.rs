@@ -110,12 +110,9 @@ impl Pushes {
 
     /// Who woke us is let go once the clock was looked after.
     pub(crate) fn heard(&mut self, event: &Event) {
-        let is_settled = match event {
-            Event::Unchanged => true,
-            Event::StateChanged { state } => *state != State::Interrupted,
-            _ => false,
-        };
-        if is_settled {
+        // Told after it was done, unlike the verdict.
+        let is_right = matches!(event, Event::StateChanged { state: State::Synchronised });
+        if is_right || matches!(event, Event::Unchanged | Event::Stepped { .. }) {
             self.waking.clear();
         }
     }
@@ -235,6 +232,7 @@ fn host(listener: &StreamListener) -> Option<PacketStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use driftless_core::event::StepReason;
     use driftless_core::time::WallTime;
     use driftless_linux::poll;
     use std::io::{Read as _, Write as _};
@@ -270,11 +268,13 @@ mod tests {
     fn who_wakes_us_waits_until_the_clock_was_looked_after() {
         let folder = tempfile::tempdir().unwrap();
         let (mut pushes, wake, _) = pushes(&folder);
-        for event in [Event::Unchanged, Event::StateChanged { state: State::Acquiring }] {
+        let step = Event::Stepped { by: Span::from_secs(60), reason: StepReason::Interruption };
+        for event in [Event::Unchanged, step, Event::StateChanged { state: State::Synchronised }] {
             let mut host = UnixStream::connect(&wake).unwrap();
             assert_eq!(turn(&mut pushes), [Push::Look]);
             host.set_nonblocking(true).unwrap();
             pushes.heard(&Event::StateChanged { state: State::Interrupted });
+            pushes.heard(&Event::StateChanged { state: State::Acquiring });
             assert_eq!(host.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
             pushes.heard(&event);
             assert_eq!(host.read(&mut [0; 8]).unwrap(), 0, "the end says: done");

@@ -271,11 +271,11 @@ impl Daemon {
         if matches!(event, Event::Interrupted(_)) {
             self.signs.interrupted();
         }
-        self.pushes.heard(event);
         let now = self.clock.now();
         let name =
             |index: usize| self.sources.get(index).map(|source| source.name.clone()).unwrap_or_default();
         self.consequences.heard(now, event, name, || self.engine.report(now).offset);
+        self.pushes.heard(event);
     }
 
     fn resolve(&mut self, source: SourceId, host: String, port: u16) {
