@@ -24,3 +24,5 @@ pub mod serve;
 mod signs;
 pub mod spec;
 pub mod state;
+mod timesync;
+mod writers;

@@ -112,7 +112,8 @@ pub(crate) const fn rejection(reason: driftless_core::event::Rejection) -> &'sta
 }
 
 /// What was noticed, in words.
-pub(crate) const fn sign_text(sign: Sign) -> &'static str {
+#[must_use]
+pub const fn sign_text(sign: Sign) -> &'static str {
     match sign {
         Sign::Contradiction => "a source contradicts what was believed",
         Sign::WallMoved => "the clock was moved",

@@ -6,7 +6,7 @@ use driftless_linux::signal::Signals;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::run::{Daemon, RunError, status};
+use crate::run::{Daemon, RunError};
 
 /// Watches `config`'s sources without setting anything until the offset is known to better than `max_bound`, or `patience` is over.
 /// Returns the last report.
@@ -30,7 +30,7 @@ pub fn observe(mut config: Config, max_bound: Seconds, patience: Span) -> Result
         let is_known = report.offset_bound.is_some_and(|bound| bound < max_bound.0)
             && report.sources.iter().zip(&enough).any(|(source, enough)| source.samples >= *enough);
         if is_known || now.raw >= end || daemon.signals.should_end() {
-            return Ok(status(&daemon.engine, now));
+            return Ok(daemon.status());
         }
         daemon.rest()?;
     }

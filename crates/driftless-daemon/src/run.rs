@@ -343,10 +343,25 @@ impl Daemon {
                     self.carry_out(output);
                 }
             }
-            let now = self.clock.now();
-            status(&self.engine, now)
+            self.status()
         });
         self.control = Some(control);
+    }
+
+    /// The report as JSON, with what only this side knows.
+    pub(crate) fn status(&mut self) -> Value {
+        let now = self.clock.now();
+        let mut report = self.engine.report(now);
+        report.clocksource = Some(state::clocksource());
+        report.other_writers = self.consequences.other_writers(now.raw);
+        let last_update = report.last_update;
+        let mut value = serde_json::to_value(&report).unwrap_or_default();
+        value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
+        if let Some(last) = &report.last_interruption {
+            value["last_interruption"]["time"] = civil::rfc3339(last.at).into();
+        }
+        value["time"] = civil::rfc3339(now.wall).into();
+        value
     }
 
     fn reload(&mut self, flags: &Flags) -> Result<(), RunError> {
@@ -457,18 +472,4 @@ fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
             Ok(None)
         }
     }
-}
-
-/// The report as JSON, with what only the driver knows.
-pub(crate) fn status(engine: &Engine, now: Now) -> Value {
-    let mut report = engine.report(now);
-    report.clocksource = Some(state::clocksource());
-    let last_update = report.last_update;
-    let mut value = serde_json::to_value(&report).unwrap_or_default();
-    value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
-    if let Some(last) = &report.last_interruption {
-        value["last_interruption"]["time"] = civil::rfc3339(last.at).into();
-    }
-    value["time"] = civil::rfc3339(now.wall).into();
-    value
 }

@@ -4,8 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
+use driftless_core::disruption::Sign;
 use driftless_core::time::Seconds;
 use driftless_daemon::control::{Request, ask};
+use driftless_daemon::log;
 use serde_json::Value;
 
 use crate::{ControlSocket, Outcome, say};
@@ -67,6 +69,14 @@ fn screen(report: &Value) -> String {
     line("kernel", kernel.map(|(tick, f)| format!("tick {tick} µs, frequency {f:+.3} ppm")));
     line("last sample", report["last_update"].as_str().map(str::to_owned));
     line("steps", Some(format!("{}, interruptions {}", report["steps"], report["interruptions"])));
+    if let Some(last) = interruption(&report["last_interruption"]) {
+        line("interrupted", Some(last));
+    }
+    let writers: Vec<&str> =
+        report["other_writers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !writers.is_empty() {
+        line("others", Some(format!("{} may steer this clock, too", writers.join(", "))));
+    }
     for source in report["sources"].as_array().into_iter().flatten() {
         lines.push(source_line(source));
     }
@@ -86,6 +96,25 @@ fn headline(report: &Value) -> String {
     format!("{text}{observing}")
 }
 
+/// The last interruption in words.
+fn interruption(last: &Value) -> Option<String> {
+    let number = |key: &str| last[key].as_f64().map(Seconds);
+    let signs: Vec<&str> = last["signs"].as_array()?.iter().filter_map(Value::as_str).map(sign).collect();
+    Some(format!(
+        "{}: the sources moved by {}, the clock was off by {}; settled in {}; noticed by: {}",
+        last["time"].as_str()?,
+        number("jump")?,
+        number("offset")?,
+        number("settled_after")?.to_string().trim_start_matches('+'),
+        signs.join(", ")
+    ))
+}
+
+/// A sign by its name in reports.
+fn sign(name: &str) -> &str {
+    serde_json::from_value::<Sign>(name.into()).map_or(name, |known| log::sign_text(known))
+}
+
 fn source_line(source: &Value) -> String {
     let delay = source["delay"].as_f64().map_or_else(|| "-".to_owned(), |delay| Seconds(delay).to_string());
     format!(
@@ -98,4 +127,32 @@ fn source_line(source: &Value) -> String {
         source["received"],
         source["sent"]
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_last_interruption_and_others_at_work_are_told_in_words() {
+        let report = json!({
+            "state": "contested", "steps": 2, "interruptions": 1, "other_writers": ["chronyd", "unheard-of"],
+            "last_interruption": {
+                "time": "2026-11-24T21:30:34Z", "offset": 5.0, "jump": 5.014, "settled_after": 0.25, "signs": ["rtc-moved", "of-the-future"]
+            },
+        });
+        let text = screen(&report);
+        for expected in [
+            "Somebody else steers this clock, too.",
+            "interrupted  2026-11-24T21:30:34Z: the sources moved by +5.014 s, the clock was off by +5.000 s; settled in 250.000 ms",
+            "noticed by: the RTC moved, of-the-future",
+            "others       chronyd, unheard-of may steer this clock, too",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(
+            !screen(&json!({"state": "synchronised", "last_interruption": null})).contains("interrupted")
+        );
+    }
 }
