@@ -139,7 +139,7 @@ impl Daemon {
             signals,
             resolver: Resolver::new(is_plain),
             is_plain,
-            memory: Memory::new(&config.state_dir.value, now.raw),
+            memory: Memory::new(&config.state_dir.value, is_plain, now.raw),
             search: Search::new(now.raw),
             signs,
             pushes: Pushes::default(),

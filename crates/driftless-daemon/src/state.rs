@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use driftless_core::engine::{Engine, FrequencyPrior};
 use driftless_core::time::{Frequency, Now, RawTime, Span};
+use driftless_linux::kmsg;
 use serde::{Deserialize, Serialize};
 
 /// The state file's content.
@@ -17,6 +18,9 @@ pub struct State {
     pub frequency_error: f64,
     /// The kernel's clock source that it was learnt under.
     pub clocksource: String,
+    /// How fast the kernel believed that clock source to run, kHz, where it said so.
+    #[serde(default)]
+    pub counter_khz: Option<f64>,
     /// The boot that it was learnt in: kernels measure the counter anew at each.
     pub boot_id: String,
 }
@@ -36,12 +40,20 @@ pub enum StateError {
     /// Learnt under another clock source.
     #[error("learnt under clock source {0}, this is {1}; ignored")]
     OtherClocksource(String, String),
+    /// Learnt with a counter of another kind.
+    #[error("learnt with a counter of {0:.0} kHz, this one has {1:.0} kHz: another machine; ignored")]
+    OtherCounter(f64, f64),
 }
 
 /// The name of the state file in the state directory.
 pub const FILE: &str = "frequency.json";
 /// What another boot adds to the standard deviation: each measures the counter anew, by hundreds of ppm at worst.
 const OTHER_BOOT_PPM: f64 = 300.0;
+/// What another boot adds where both said how fast they believe the counter to run: the same oscillator at another temperature, or that of
+/// another host of the same kind.
+const KNOWN_BOOT_PPM: f64 = 30.0;
+/// Counters whose rates differ by more than this part are not of the same kind.
+const SAME_KIND_PART: f64 = 0.01;
 /// What the same boot adds: the oscillator wandered meanwhile.
 const SAME_BOOT_PPM: f64 = 0.5;
 
@@ -53,6 +65,9 @@ pub(crate) struct Memory {
     next: RawTime,
     /// Whether the last writing went well: a failure is told once.
     is_kept: bool,
+    /// How fast the kernel believes the counter to run: read at the first writing.
+    counter_khz: Option<Option<f64>>,
+    is_plain: bool,
 }
 
 /// How often it is written.
@@ -61,8 +76,10 @@ const SAVE_EVERY: Span = Span::from_secs(3_600);
 const SAVE_FIRST: Span = Span::from_secs(60);
 
 impl Memory {
-    pub(crate) fn new(directory: &Path, now: RawTime) -> Self {
-        Self { directory: directory.to_owned(), next: now + SAVE_FIRST, is_kept: true }
+    /// With `is_plain` nothing but the file is touched.
+    pub(crate) fn new(directory: &Path, is_plain: bool, now: RawTime) -> Self {
+        let (directory, next) = (directory.to_owned(), now + SAVE_FIRST);
+        Self { directory, next, is_kept: true, counter_khz: None, is_plain }
     }
 
     /// When to come back.
@@ -81,7 +98,9 @@ impl Memory {
     /// Writes what is known, if it is worth it.
     pub(crate) fn save(&mut self, engine: &Engine, now: Now) {
         let Some(learnt) = engine.learnt_frequency(now) else { return };
-        let result = save(&self.directory, learnt);
+        let is_plain = self.is_plain;
+        let khz = *self.counter_khz.get_or_insert_with(|| if is_plain { None } else { counter_khz() });
+        let result = save(&self.directory, learnt, khz);
         let was_kept = std::mem::replace(&mut self.is_kept, result.is_ok());
         if let (Err(error), true) = (result, was_kept) {
             log::warn!("{}: the learnt frequency is not kept: {error}", self.directory.display());
@@ -99,30 +118,59 @@ pub fn load(directory: &Path) -> Result<Option<FrequencyPrior>, StateError> {
         text => text?,
     };
     let state: State = serde_json::from_slice(&text)?;
-    let sane = state.frequency.abs() <= 100_000.0 && (0.0..10_000.0).contains(&state.frequency_error);
-    if !sane {
-        return Err(StateError::Implausible(state.frequency, state.frequency_error));
+    let boot = Boot { clocksource: clocksource(), id: boot_id(), counter_khz };
+    prior(&state, &boot).map(Some)
+}
+
+/// What it was learnt under, or is to be used under.
+struct Boot {
+    clocksource: String,
+    id: String,
+    /// Only asked for where it matters: the kernel's log is long.
+    counter_khz: fn() -> Option<f64>,
+}
+
+fn prior(state: &State, boot: &Boot) -> Result<FrequencyPrior, StateError> {
+    if state.clocksource != boot.clocksource {
+        return Err(StateError::OtherClocksource(state.clocksource.clone(), boot.clocksource.clone()));
     }
-    let clocksource = clocksource();
-    if state.clocksource != clocksource {
-        return Err(StateError::OtherClocksource(state.clocksource, clocksource));
+    let (mut ppm, mut added) = (state.frequency, SAME_BOOT_PPM);
+    if state.boot_id != boot.id {
+        added = OTHER_BOOT_PPM;
+        if let Some((then, now)) = state.counter_khz.zip((boot.counter_khz)()) {
+            if (now / then - 1.0).abs() > SAME_KIND_PART {
+                return Err(StateError::OtherCounter(then, now));
+            }
+            // The oscillator is the same, and known: what the kernel believes of it has changed.
+            ppm = ((1.0 + ppm * 1e-6) * now / then - 1.0) * 1e6;
+            added = KNOWN_BOOT_PPM;
+        }
     }
-    let added = if state.boot_id == boot_id() { SAME_BOOT_PPM } else { OTHER_BOOT_PPM };
-    Ok(Some(FrequencyPrior {
-        frequency: Frequency::from_ppm(state.frequency),
+    let is_sane = ppm.abs() <= 100_000.0 && (0.0..10_000.0).contains(&state.frequency_error);
+    if !is_sane {
+        return Err(StateError::Implausible(ppm, state.frequency_error));
+    }
+    Ok(FrequencyPrior {
+        frequency: Frequency::from_ppm(ppm),
         error: Frequency::from_ppm(state.frequency_error.hypot(added)),
-    }))
+    })
+}
+
+/// How fast the kernel believes the counter to run, where that is what its clock source counts.
+fn counter_khz() -> Option<f64> {
+    if clocksource() == "tsc" { kmsg::counter_khz() } else { None }
 }
 
 /// Writes it whole or not at all: a new file, synced, then renamed over the old one.
 ///
 /// # Errors
 /// What the system says.
-pub fn save(directory: &Path, learnt: FrequencyPrior) -> Result<(), StateError> {
+pub fn save(directory: &Path, learnt: FrequencyPrior, counter_khz: Option<f64>) -> Result<(), StateError> {
     let state = State {
         frequency: learnt.frequency.ppm(),
         frequency_error: learnt.error.ppm(),
         clocksource: clocksource(),
+        counter_khz,
         boot_id: boot_id(),
     };
     fs::create_dir_all(directory)?;
@@ -158,7 +206,7 @@ mod tests {
     fn what_is_saved_is_loaded_a_little_less_sure() {
         let directory = tempfile::tempdir().unwrap();
         assert!(load(directory.path()).unwrap().is_none());
-        save(directory.path(), LEARNT).unwrap();
+        save(directory.path(), LEARNT, None).unwrap();
         let prior = load(directory.path()).unwrap().unwrap();
         assert!((prior.frequency.ppm() + 676.0).abs() < 1e-6 && prior.error > LEARNT.error);
     }
@@ -168,7 +216,39 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE), "{\"frequ").unwrap();
         assert!(matches!(load(directory.path()), Err(StateError::Syntax(_))));
-        save(directory.path(), FrequencyPrior { frequency: Frequency(0.5), ..LEARNT }).unwrap();
+        save(directory.path(), FrequencyPrior { frequency: Frequency(0.5), ..LEARNT }, None).unwrap();
         assert!(matches!(load(directory.path()), Err(StateError::Implausible(..))));
+    }
+
+    fn learnt(counter_khz: Option<f64>) -> State {
+        let (clocksource, boot_id) = ("tsc".to_owned(), "one".to_owned());
+        State { frequency: -676.0, frequency_error: 0.1, clocksource, counter_khz, boot_id }
+    }
+
+    fn boot(id: &str, counter_khz: fn() -> Option<f64>) -> Boot {
+        Boot { clocksource: "tsc".to_owned(), id: id.to_owned(), counter_khz }
+    }
+
+    #[test]
+    fn another_boot_that_measured_the_counter_otherwise_is_reckoned_with() {
+        // Believed to run 400 ppm faster than before, the counter loses that much more.
+        let prior = |state: &State, boot: &Boot| {
+            prior(state, boot).map(|prior| (prior.frequency.ppm(), prior.error.ppm()))
+        };
+        let faster = boot("two", || Some(2_000_800.0));
+        let (ppm, error) = prior(&learnt(Some(2_000_000.0)), &faster).unwrap();
+        assert!((ppm + 276.27).abs() < 0.1 && error < 31.0, "{ppm} {error}");
+        let (ppm, error) = prior(&learnt(None), &faster).unwrap();
+        assert!((ppm + 676.0).abs() < 1e-6 && error > 200.0, "{ppm} {error}");
+        let (ppm, error) = prior(&learnt(Some(2_000_000.0)), &boot("one", || panic!("not asked"))).unwrap();
+        assert!((ppm + 676.0).abs() < 1e-6 && error < 1.0, "{ppm} {error}");
+    }
+
+    #[test]
+    fn a_frequency_of_another_machine_is_refused() {
+        let other = prior(&learnt(Some(2_000_000.0)), &boot("two", || Some(3_000_000.0)));
+        assert!(matches!(other, Err(StateError::OtherCounter(..))));
+        let kvm = Boot { clocksource: "kvm-clock".to_owned(), ..boot("one", || None) };
+        assert!(matches!(prior(&learnt(None), &kvm), Err(StateError::OtherClocksource(..))));
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's log, watched for one line: that this machine is a copy woken from a saved state.
+//! The kernel's log: watched for one line, that this machine is a copy woken from a saved state, and read for how fast the kernel believes its counter to run.
 //!
 //! `drivers/char/random.c` logs "crng reseeded due to virtual machine fork" at each new generation id, also where no uevent comes (seen with Linux 7.3).
 
@@ -55,6 +55,37 @@ impl AsFd for Kmsg {
     }
 }
 
+/// How fast the kernel believes the processor's counter to run, in kHz, as it said at boot: each boot measures it anew (`arch/x86/kernel/tsc.c`).
+/// None where it does not say, or the line is gone.
+#[must_use]
+pub fn counter_khz() -> Option<f64> {
+    let log = sys::open(c"/dev/kmsg", libc::O_RDONLY | libc::O_NONBLOCK).ok()?;
+    let mut record = [0; RECORD_MAX];
+    let mut found = None;
+    for _ in 0..LOG_MAX {
+        match sys::read(log.as_fd(), &mut record) {
+            Ok(length) => found = told_khz(record.get(..length).unwrap_or_default()).or(found),
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(_) => break,
+        }
+    }
+    found
+}
+
+/// Records read at most: what is said at boot stands at the beginning.
+const LOG_MAX: u32 = 4_000;
+
+/// "tsc: Detected 2443.776 MHz processor", later "tsc: Refined TSC clocksource calibration: 2443.779 MHz": the last one counts.
+fn told_khz(record: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(record).ok()?;
+    let (_, told) = text.split_once(";tsc: ")?;
+    let rest = told
+        .strip_prefix("Refined TSC clocksource calibration: ")
+        .or_else(|| told.strip_prefix("Detected ").filter(|rest| !rest.contains("TSC deadline")))?;
+    let (mhz, _) = rest.split_once(" MHz")?;
+    mhz.parse().ok().map(|mhz: f64| mhz * 1e3).filter(|khz| khz.is_finite() && *khz > 0.0)
+}
+
 fn tells_of_fork(record: &[u8]) -> bool {
     record.windows(FORK.len()).any(|part| part == FORK)
 }
@@ -68,6 +99,19 @@ mod tests {
         assert!(tells_of_fork(b"5,812,9123456,-;random: crng reseeded due to virtual machine fork\n"));
         assert!(!tells_of_fork(b"5,813,9123457,-;random: crng init done\n"));
         assert!(!tells_of_fork(b""));
+    }
+
+    #[test]
+    fn the_counters_rate_is_found_in_what_the_kernel_says_of_it() {
+        assert_eq!(told_khz(b"6,80,1234,-;tsc: Detected 2443.776 MHz processor\n"), Some(2_443_776.0));
+        let refined =
+            b"6,99,2345678,-;tsc: Refined TSC clocksource calibration: 2443.779 MHz\n SUBSYSTEM=x\n";
+        assert!((told_khz(refined).unwrap() - 2_443_779.0).abs() < 1e-6);
+        for other in
+            ["6,1,1,-;tsc: Marking TSC unstable", "6,1,1,-;tsc: Detected few MHz", "6,1,1,-;other: 5 MHz"]
+        {
+            assert_eq!(told_khz(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
