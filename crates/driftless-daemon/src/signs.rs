@@ -46,8 +46,8 @@ pub(crate) enum Watched {
 
 /// Between two glances.
 const GLANCE_EVERY: Span = Span::from_secs(1);
-/// A glance may come so much early if the loop is awake anyway.
-const GLANCE_EARLY: Span = Span::from_millis(100);
+/// A glance comes so much early if the loop is awake anyway, and so much late if it is not, so that a look each second takes it along.
+const GLANCE_PLAY: Span = Span::from_millis(100);
 /// A wait that ends so much late says that this machine stood still.
 const LATE_MIN: Span = Span::from_secs(1);
 /// A shorter sleep is none.
@@ -90,7 +90,7 @@ impl Signs {
     pub(crate) fn deadline(&self, pace: f64) -> Option<RawTime> {
         let is_silent_page = self.vmclock.as_ref().is_some_and(|(device, _)| device.notification().is_none());
         let glances = is_silent_page || !self.quiet.is_empty();
-        let glance = self.glanced.filter(|_| glances).map(|glanced| glanced + GLANCE_EVERY);
+        let glance = self.glanced.filter(|_| glances).map(|glanced| glanced + GLANCE_EVERY + GLANCE_PLAY);
         glance.into_iter().chain(self.rtc.as_ref().and_then(|rtc| rtc.due(pace))).min()
     }
 
@@ -116,7 +116,7 @@ impl Signs {
                 found.push(Sign::Slept);
             }
         }
-        if self.glanced.is_none_or(|glanced| now - glanced >= GLANCE_EVERY - GLANCE_EARLY) {
+        if self.glanced.is_none_or(|glanced| now - glanced >= GLANCE_EVERY - GLANCE_PLAY) {
             self.glanced = Some(now);
             for quiet in std::mem::take(&mut self.quiet) {
                 found.extend(self.read(quiet));
@@ -283,7 +283,7 @@ mod tests {
         let marks = device.marks().unwrap();
         let mut signs = Signs { vmclock: Some((device, marks)), ..Signs::default() };
         assert_eq!(signs.after_wait(at(0), at(0), 1.0), []);
-        assert_eq!(signs.deadline(1.0), Some(at(1_000)));
+        assert_eq!(signs.deadline(1.0), Some(at(1_100)));
         put(&mut page, 0x10, &7_u64.to_le_bytes());
         std::fs::write(file.path(), &page).unwrap();
         assert_eq!(signs.after_wait(at(500), at(500), 1.0), [], "not at each wake");
