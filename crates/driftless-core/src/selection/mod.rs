@@ -61,9 +61,10 @@ fn best_point<Id>(candidates: &[Candidate<Id>]) -> Option<f64> {
 }
 
 impl<Id> Candidate<Id> {
-    /// Whether the truth could be there; a nanosecond of rounding is forgiven.
+    /// Whether the truth could be there; a nanosecond of rounding is forgiven, and what rounding does to an offset of many years.
     fn contains(&self, point_s: f64) -> bool {
-        (self.offset.0 - point_s).abs() <= self.bound.0 + 1e-9
+        let rounding_s = 1e-9 + self.offset.0.abs() * f64::EPSILON;
+        (self.offset.0 - point_s).abs() <= self.bound.0 + rounding_s
     }
 }
 
@@ -73,6 +74,16 @@ mod tests {
 
     fn candidate(id: u8, offset: f64, bound: f64) -> Candidate<u8> {
         Candidate { id, offset: Seconds(offset), bound: Seconds(bound) }
+    }
+
+    #[test]
+    fn a_clock_that_begins_in_1970_is_believed_to_be_that_far_off() {
+        for offset in [1_764_021_075.147_3, 795_557_048.123_456_7, -1_764_021_075.999_9] {
+            for bound in [1e-9, 73e-9, 190e-9, 1e-3] {
+                let selection = select(&[candidate(0, offset, bound)], None);
+                assert_eq!(selection.chosen, Some(0), "{offset} {bound}");
+            }
+        }
     }
 
     #[test]
