@@ -67,6 +67,8 @@ pub(crate) struct Daemon {
     consequences: Consequences,
     memory: Memory,
     search: Search,
+    /// When the engine was last told something.
+    now: Now,
     refused: Option<ClockError>,
 }
 
@@ -141,6 +143,7 @@ impl Daemon {
             is_plain,
             memory: Memory::new(&config.state_dir.value, is_plain, now.raw),
             search: Search::new(now.raw),
+            now,
             signs,
             pushes: Pushes::default(),
             consequences: Consequences::new(&config, is_plain, now),
@@ -240,17 +243,19 @@ impl Daemon {
                 }
             }
         }
-        let now = self.clock.now();
-        for push in self.pushes.take(&mails, now) {
-            self.tell(Input::Push(push));
+        if !mails.is_empty() {
+            let now = self.clock.now();
+            for push in self.pushes.take(&mails, now) {
+                self.tell(Input::Push(push));
+            }
         }
         Ok(())
     }
 
     /// Feeds the engine, under a fresh reading of the clocks.
     fn tell(&mut self, input: Input<'_>) {
-        let now = self.clock.now();
-        self.engine.handle(now, input);
+        self.now = self.clock.now();
+        self.engine.handle(self.now, input);
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -271,7 +276,7 @@ impl Daemon {
         if matches!(event, Event::Interrupted(_)) {
             self.signs.interrupted();
         }
-        let now = self.clock.now();
+        let now = self.now;
         let name =
             |index: usize| self.sources.get(index).map(|source| source.name.clone()).unwrap_or_default();
         self.consequences.heard(now, event, name, || self.engine.report(now).offset);
