@@ -1,6 +1,7 @@
 //! The guest's daemon and the host's server as a library: everything round the core's engine that the binary drives.
 #![forbid(unsafe_code)]
 
+pub mod background;
 pub mod civil;
 pub mod config;
 mod consequences;

@@ -2,12 +2,31 @@
 
 use std::env;
 use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 
 use driftless_core::disruption::{Interruption, Sign};
 use driftless_core::event::{Event, Severity};
 use driftless_core::source::SourceId;
 use driftless_core::time::Seconds;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// The system's log, once nobody looks at standard error any more.
+static SYSLOG: OnceLock<UnixDatagram> = OnceLock::new();
+/// Where it takes its messages (RFC 3164 in the dialect of syslog(3)).
+const SYSLOG_SOCKET: &str = "/dev/log";
+/// The facility `daemon`, shifted.
+const SYSLOG_DAEMON: u8 = 3 << 3;
+
+/// From now on to the system's log; where there is none, what is said is lost.
+pub(crate) fn to_syslog() {
+    let connect =
+        || UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG_SOCKET).map(|()| socket));
+    if let Ok(socket) = connect() {
+        // A second call changes nothing.
+        let _ = socket.set_nonblocking(true).map(|()| SYSLOG.set(socket));
+    }
+}
 
 /// Writes one line a record.
 struct Stderr {
@@ -30,11 +49,17 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         let (priority, word) = match record.level() {
-            Level::Error => (3, "error: "),
+            Level::Error => (3_u8, "error: "),
             Level::Warn => (4, "warning: "),
             Level::Info => (6, ""),
             Level::Debug | Level::Trace => (7, ""),
         };
+        if let Some(syslog) = SYSLOG.get() {
+            let (facility, process) = (SYSLOG_DAEMON | priority, std::process::id());
+            // A log that is full, or gone, does not hold the clock.
+            let _ = syslog.send(format!("<{facility}>driftless[{process}]: {}", record.args()).as_bytes());
+            return;
+        }
         let line = if self.has_priorities {
             format!("<{priority}>{}\n", record.args())
         } else {

@@ -16,6 +16,7 @@ use driftless_linux::poll::{self, Direction};
 use driftless_linux::signal::Signals;
 use serde_json::Value;
 
+use crate::background::Presence;
 use crate::civil;
 use crate::config::{Config, ConfigError, Flags, Origin};
 use crate::consequences::Consequences;
@@ -91,18 +92,18 @@ const CONNECTION_RESET: i32 = 104;
 ///
 /// # Errors
 /// [`RunError`]: it cannot begin, or cannot go on.
-pub fn run(flags: &Flags, config: Config) -> Result<(), RunError> {
+pub fn run(flags: &Flags, config: Config, presence: &Presence) -> Result<(), RunError> {
     let signals = Signals::install()?;
     let mut daemon = Daemon::new(config, signals)?;
     // The first look comes before whatever can wait.
     daemon.act()?;
+    let _pid_file = presence.announce()?;
     daemon.await_pushes();
-    while !daemon.signals.should_end() {
-        daemon.turn()?;
-        if daemon.signals.take_reload() {
-            daemon.reload(flags)?;
+    daemon.live(flags).inspect_err(|error| {
+        if presence.is_detached {
+            log::error!("{error}");
         }
-    }
+    })?;
     let now = daemon.clock.now();
     daemon.memory.save(&daemon.engine, now);
     daemon.leave();
@@ -160,10 +161,16 @@ impl Daemon {
         }
     }
 
-    /// Does what the engine wants, waits, and tells it what happened.
-    fn turn(&mut self) -> Result<(), RunError> {
-        self.act()?;
-        self.rest()
+    /// Until somebody ends it: does what the engine wants, waits, and tells it what happened.
+    fn live(&mut self, flags: &Flags) -> Result<(), RunError> {
+        while !self.signals.should_end() {
+            self.act()?;
+            self.rest()?;
+            if self.signals.take_reload() {
+                self.reload(flags)?;
+            }
+        }
+        Ok(())
     }
 
     /// Does what the engine wants.

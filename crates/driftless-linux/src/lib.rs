@@ -1,6 +1,6 @@
 //! Everything in driftless that touches the Linux kernel: the only unsafe code, all of it in `sys`.
 //!
-//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`entropy`], [`capability`].
+//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`session`], [`entropy`], [`capability`].
 
 pub mod capability;
 pub mod channel;
@@ -15,6 +15,7 @@ pub mod phc;
 pub mod phc_list;
 pub mod poll;
 pub mod rtc;
+pub mod session;
 pub mod signal;
 pub mod socket;
 pub mod stream;

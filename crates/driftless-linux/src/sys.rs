@@ -109,6 +109,12 @@ pub(crate) fn sigaction(signal: i32, handler: extern "C" fn(libc::c_int)) -> Res
     check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }).map(drop)
 }
 
+/// `setsid(2)`.
+pub(crate) fn setsid() -> Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::setsid() }).map(drop)
+}
+
 /// `read(2)`.
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer lives over the call and is as long as said.

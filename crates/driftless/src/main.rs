@@ -113,9 +113,21 @@ impl From<Outcome> for ExitCode {
 }
 
 impl Outcome {
+    /// What another of our processes ended with.
+    const fn of(status: i32) -> Self {
+        match status {
+            0 => Self::Done,
+            2 => Self::Wrong,
+            3 => Self::NotPermitted,
+            _ => Self::NotYet,
+        }
+    }
+
     /// Says on standard error what went wrong.
     fn told(self, error: &dyn std::fmt::Display) -> Self {
-        eprintln!("driftless: {error}");
+        use std::io::Write as _;
+        // Nobody is left to tell where standard error is gone.
+        let _ = writeln!(std::io::stderr(), "driftless: {error}");
         self
     }
 }

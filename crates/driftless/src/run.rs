@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use driftless_core::engine::StepPolicy;
+use driftless_daemon::background::{self, DEFAULT_PID_FILE, Presence};
 use driftless_daemon::config::{Config, Flags};
 use driftless_daemon::run::RunError;
 use driftless_daemon::{log, run as daemon};
@@ -41,6 +42,15 @@ pub(crate) struct Args {
     /// Control socket [default: /run/driftless/control.sock]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// In the background, once it keeps the clock; logs to the system's log then
+    #[arg(long)]
+    background: bool,
+    /// Where the process's number is written [default with --background: /run/driftless/driftless.pid]
+    #[arg(long, value_name = "PATH")]
+    pid_file: Option<PathBuf>,
+    /// As `--background` starts itself
+    #[arg(long, hide = true)]
+    detached: bool,
     /// One thread, plain system calls, waiting in poll only: for time simulators
     #[arg(long)]
     plain_io: bool,
@@ -50,6 +60,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
+    if args.background {
+        return match background::start() {
+            Ok(status) => Outcome::of(status),
+            Err(error) => Outcome::NotYet.told(&error),
+        };
+    }
+    let default_pid_file = args.detached.then(|| DEFAULT_PID_FILE.into());
+    let presence = Presence { pid_file: args.pid_file.or(default_pid_file), is_detached: args.detached };
+    if let Err(error) = presence.detach() {
+        return Outcome::NotYet.told(&error);
+    }
     let flags = Flags {
         file: args.config,
         sources: args.source,
@@ -65,7 +86,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Err(error) => return Outcome::Wrong.told(&error),
     };
     log::start(config.verbose.value);
-    match daemon::run(&flags, config) {
+    match daemon::run(&flags, config, &presence) {
         Ok(()) => Outcome::Done,
         Err(error @ (RunError::Spec(_) | RunError::Config(_))) => Outcome::Wrong.told(&error),
         Err(error @ RunError::NotPermitted(_)) => Outcome::NotPermitted.told(&error),

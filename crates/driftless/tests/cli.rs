@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -216,6 +216,47 @@ fn a_host_that_wakes_the_daemon_waits_until_the_clock_was_looked_at() {
     assert!(log.contains("the clock is as it was"), "{log}");
 }
 
+/// A daemon in the background that ends with the test.
+struct Detached(PathBuf);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Ok(process) = fs::read_to_string(&self.0) {
+            let _ = Command::new("kill").arg(process.trim()).status();
+        }
+    }
+}
+
+#[test]
+fn in_the_background_it_is_there_or_says_why_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let (port, pid_file) = (free_port(), directory.path().join("driftless.pid"));
+    let background = |arguments: &[&str]| {
+        let mut command = driftless(&[]);
+        observer(&mut command, port, directory.path()).args(["--background", "--pid-file"]).arg(&pid_file);
+        told(&command.args(arguments).stderr(Stdio::piped()).output().unwrap())
+    };
+    let (code, text) = background(&["--source", "nonsense"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("write ntp:HOST") && !pid_file.exists(), "{text}");
+    let (code, text) = background(&[]);
+    assert_eq!(code, 0, "{text}");
+    let _daemon = Detached(pid_file.clone());
+    let process = fs::read_to_string(&pid_file).unwrap().trim().to_owned();
+    let control = directory.path().join("control.sock");
+    let (code, text) = ended(&["burst", "--control", control.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = background(&[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("another driftless is running"), "{text}");
+    assert!(Command::new("kill").arg(&process).status().unwrap().success());
+    let start = Instant::now();
+    while pid_file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(10), "process {process} does not end");
+        sleep(Duration::from_millis(20));
+    }
+}
+
 fn observer<'a>(command: &'a mut Command, port: u16, directory: &Path) -> &'a mut Command {
     observing(command, &format!("ntp:127.0.0.1:{port}"), directory)
 }
@@ -230,7 +271,7 @@ fn observing<'a>(command: &'a mut Command, source: &str, directory: &Path) -> &'
         .stderr(Stdio::null())
 }
 
-/// `DRIFTLESS_OBSERVE=1` wins: every call that could set a clock is traced, and none sets one.
+/// `DRIFTLESS_OBSERVE=1` wins: every call that could set a clock, the real-time clock among them, is traced, and none sets one; nobody is frozen.
 #[test]
 fn observing_makes_no_call_that_sets_a_clock() {
     if Command::new("strace").arg("-V").output().is_err() {
@@ -245,15 +286,24 @@ fn observing_makes_no_call_that_sets_a_clock() {
     // strace's own end would leave the daemon running.
     command.arg(&trace).args(["setpriv", "--pdeathsig", "KILL"]);
     command.arg(env!("CARGO_BIN_EXE_driftless")).env("DRIFTLESS_OBSERVE", "1");
-    let _daemon = Running(observer(&mut command, port, directory.path()).spawn().unwrap());
+    observer(&mut command, port, directory.path()).args(["--source", "rtc:/dev/rtc0"]);
+    let (config, freeze) = (directory.path().join("driftless.toml"), directory.path().join("cgroup.freeze"));
+    fs::write(&config, format!("freeze = {:?}\n", directory.path())).unwrap();
+    fs::write(&freeze, "0").unwrap();
+    let _daemon = Running(command.arg("--config").arg(&config).spawn().unwrap());
     let control = directory.path().join("control.sock");
     let path = control.to_str().unwrap();
     let (code, text) = ended(&["waitsync", "--control", path, "--max-offset", "1", "--timeout", "30"]);
     assert_eq!(code, 0, "{text}");
+    assert_eq!(fs::read_to_string(&freeze).unwrap(), "0");
     let _ = ended(&["makestep", "--control", path]);
     sleep(Duration::from_millis(1_500));
     let traced = fs::read_to_string(&trace).unwrap();
-    let calls: Vec<&str> = traced.lines().filter(|line| line.contains("time")).collect();
+    let sets =
+        ["RTC_SET_TIME", "RTC_ALM_SET", "RTC_WKALM_SET", "RTC_EPOCH_SET", "RTC_PARAM_SET", "RTC_PLL_SET"];
+    assert!(!sets.iter().any(|call| traced.contains(call)), "{traced}");
+    let calls: Vec<&str> =
+        traced.lines().filter(|line| line.contains("time") && !line.contains("ioctl")).collect();
     assert!(!calls.is_empty(), "the trace must show the reads: {traced}");
     for call in calls {
         assert!(call.contains("clock_adjtime") && call.contains("modes=0"), "{call}");
