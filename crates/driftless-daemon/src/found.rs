@@ -150,7 +150,8 @@ impl Search {
         let is_lost = report.source.is_none() || report.state == State::Unsynchronised;
         let is_poor = is_lost || follows("rtc:");
         self.next = now + if is_poor { EVERY.0 } else { EVERY.1 };
-        self.is_gateway_silent |= is_lost && now - self.began >= GATEWAY_PATIENCE;
+        // What works is not given up for a gateway that nobody has heard yet.
+        self.is_gateway_silent |= follows("rtc:") || (is_lost && now - self.began >= GATEWAY_PATIENCE);
         if !is_poor && !follows("ntp:") {
             return None;
         }
@@ -242,5 +243,17 @@ mod tests {
         assert_eq!(better.sources, ["phc:/dev/ptp0"]);
         let good = report(Some("phc:/dev/ptp0"), State::Synchronised);
         assert_eq!(search.turn(at(60), &better.sources, &good, |_| panic!("nothing is better")), None);
+    }
+
+    #[test]
+    fn an_rtc_in_use_is_kept_beside_a_gateway_that_comes_later() {
+        let gateway = Some(Ipv4Addr::new(192, 0, 2, 1));
+        let machine = Machine { gateway, has_rtc: true, ..bare() };
+        let poor = report(Some("rtc:/dev/rtc0"), State::Acquiring);
+        let mut search = Search::new(RawTime::from_nanos(0));
+        let at = RawTime::from_nanos(0) + Span::from_secs(10);
+        let found =
+            search.turn(at, &["rtc:/dev/rtc0".to_owned()], &poor, |silent| machine.choose(silent)).unwrap();
+        assert_eq!(found.sources, ["ntp:192.0.2.1", "rtc:/dev/rtc0"]);
     }
 }
