@@ -94,6 +94,9 @@ const SUSPICION_MAX: Span = Span::from_secs(60);
 impl Disruption {
     /// A sign came. Returns whether the suspicion is new.
     pub(crate) fn suspect(&mut self, now: RawTime, sign: Sign) -> bool {
+        if !self.is_open(now) {
+            self.suspicion = None;
+        }
         match &mut self.suspicion {
             Some(suspicion) => {
                 if !suspicion.signs.contains(&sign) {
@@ -126,10 +129,12 @@ impl Disruption {
         self.jumps.iter().filter(is_alike).map(|other| other.id).collect()
     }
 
-    /// Whether something else than the sources themselves spoke of an interruption.
-    pub(crate) fn has_witness(&self) -> bool {
+    /// Whether something else than the sources themselves spoke of an interruption lately, and no source has borne it out yet: a witness is
+    /// heard once.
+    pub(crate) fn has_witness(&self, now: RawTime) -> bool {
+        let is_open = self.is_open(now) && !self.is_confirmed();
         let signs = self.suspicion.iter().flat_map(|suspicion| &suspicion.signs);
-        signs.copied().any(|sign| sign != Sign::Contradiction)
+        is_open && signs.copied().any(|sign| sign != Sign::Contradiction)
     }
 
     /// Enough sources agree that the guest, not one of them, moved by so much, as the look at `looked` shows.

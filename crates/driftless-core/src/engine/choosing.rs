@@ -22,7 +22,7 @@ impl Engine {
                 let after = self.sources.get(usize::from(id.0)).map_or(looked, |source| source.fitted);
                 let alike = self.disruption.jumped(Jump { id, after, seen: looked, by });
                 let live = self.sources.iter().filter(|source| source.is_live(now)).count();
-                let votes = alike.len() + usize::from(self.disruption.has_witness());
+                let votes = alike.len() + usize::from(self.disruption.has_witness(now.raw));
                 if votes * 2 > live {
                     self.interrupted(now, &alike, looked, by);
                 }
