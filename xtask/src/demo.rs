@@ -7,11 +7,11 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
 
-use crate::lab::{Accelerator, Bench, Guest, Kind, Look, MEDIAN_MAX, Summary, folder, rest};
+use crate::lab::{Accelerator, Bench, Guest, Kind, Look, Scenario, Summary, find, folder, rest};
 use crate::picture::{Curve, draw};
 
 /// Arguments of `cargo xtask demo`.
@@ -26,8 +26,8 @@ pub(crate) struct Args {
     simulated: bool,
 }
 
-const DRIFT_PPM: f64 = 676.0;
-const AHEAD_S: i64 = 120;
+/// 676 ppm fast, two minutes ahead.
+const SCENARIO: &str = "drift+676";
 const FREE: Duration = Duration::from_secs(15);
 const KEPT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -36,30 +36,31 @@ const LINE_EVERY: Duration = Duration::from_millis(950);
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let signals = Signals::install()?;
+    let Some(scenario) = find(SCENARIO) else { bail!("there is no scenario {SCENARIO}") };
     if args.simulated {
-        return world::run(&signals);
+        return world::run(&scenario, &signals);
     }
-    match boot(&signals) {
-        Ok((_bench, guest)) => in_guest(guest, &signals),
+    match boot(&scenario, &signals) {
+        Ok((_bench, guest)) => in_guest(guest, &scenario, &signals),
         Err(error) if signals.should_end() => Err(error),
         Err(error) => {
             eprintln!("xtask: no guest can be booted here: {error:#}");
             eprintln!(
                 "xtask: so this is the same story in the SIMULATED world; no kernel and no network take part in it"
             );
-            world::run(&signals)
+            world::run(&scenario, &signals)
         }
     }
 }
 
-fn boot(signals: &Signals) -> Result<(Bench, Guest)> {
-    let bench = Bench::new("demo", Kind::Driftless, 0)?;
-    eprintln!("xtask: booting a real Linux guest whose counter runs {DRIFT_PPM} ppm fast, two minutes ahead");
-    let guest = bench.boot(Accelerator::Tcg, (DRIFT_PPM, AHEAD_S), signals)?;
+fn boot(scenario: &Scenario, signals: &Signals) -> Result<(Bench, Guest)> {
+    let bench = Bench::new(scenario, Kind::Driftless)?;
+    eprintln!("xtask: booting a real Linux guest whose counter runs 676 ppm fast, two minutes ahead");
+    let guest = bench.boot(scenario, Accelerator::Tcg, signals)?;
     Ok((bench, guest))
 }
 
-fn in_guest(mut guest: Guest, signals: &Signals) -> Result<bool> {
+fn in_guest(mut guest: Guest, scenario: &Scenario, signals: &Signals) -> Result<bool> {
     let mut screen = Screen::new();
     screen.say(&format!(
         "this machine is the host, its clock is only read; offset = host - guest; the guest runs free for {} s",
@@ -69,8 +70,7 @@ fn in_guest(mut guest: Guest, signals: &Signals) -> Result<bool> {
     guest.set_client(true);
     screen.say("`driftless run` starts in the guest");
     let kept = watch(&mut guest, signals, KEPT, &mut screen)?;
-    let summary =
-        Summary::of(("demo", "driftless"), (&kept, &[]), guest.steps(), guest.resident_kb(), MEDIAN_MAX);
+    let summary = Summary::of((scenario, "driftless"), (&kept, &[]), guest.steps());
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");
     Ok(summary.ok)

@@ -13,6 +13,7 @@ mod look;
 pub mod mapping;
 pub mod phc;
 pub mod phc_list;
+pub mod phc_set;
 pub mod poll;
 pub mod rtc;
 pub mod session;

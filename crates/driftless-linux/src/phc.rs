@@ -187,8 +187,7 @@ impl Phc {
     }
 
     fn plain(&self) -> io::Result<Vec<Bracket>> {
-        // FD_TO_CLOCKID of `kernel/time/posix-clock.c`.
-        let clock = !sys::raw(self.device.as_fd()) << 3 | 3;
+        let clock = sys::clock_of(self.device.as_fd());
         let both = [libc::CLOCK_MONOTONIC_RAW, clock];
         let read = |index: u32| {
             let time = sys::clock_gettime(if index % 2 == 0 { both[0] } else { both[1] })?;

@@ -21,9 +21,19 @@ pub(crate) fn clock_gettime(clock: libc::clockid_t) -> Result<libc::timespec> {
 
 /// `clock_adjtime(2)` on the wall clock.
 pub(crate) fn clock_adjtime(request: &mut libc::timex) -> Result<()> {
+    clock_adjtime_of(libc::CLOCK_REALTIME, request)
+}
+
+/// `clock_adjtime(2)` on any clock.
+pub(crate) fn clock_adjtime_of(clock: libc::clockid_t, request: &mut libc::timex) -> Result<()> {
     // SAFETY: `request` is a valid, exclusively borrowed timex.
-    let code = unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, request) };
+    let code = unsafe { libc::clock_adjtime(clock, request) };
     if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The dynamic clock behind a descriptor: `FD_TO_CLOCKID` of `kernel/time/posix-clock.c`.
+pub(crate) fn clock_of(fd: BorrowedFd<'_>) -> libc::clockid_t {
+    !raw(fd) << 3 | 3
 }
 
 /// `clock_settime(2)` on the wall clock.

@@ -25,6 +25,22 @@ pub const TICK: usize = 10;
 pub const FREQUENCY: usize = 11;
 /// Guest → host: the client's resident memory in kB.
 pub const RESIDENT_KB: usize = 12;
+/// Guest → host: the client's time on the processor, ns.
+pub const CLIENT_NS: usize = 13;
+/// Guest → host: how many times the client has slept and was woken.
+pub const CLIENT_WAKES: usize = 22;
+/// Host → guest: a new number asks for a reading of the PTP clock.
+pub const PHC_ASKED: usize = 16;
+/// Guest → host: the number that was last answered.
+pub const PHC_ANSWERED: usize = 17;
+/// Guest → host: the PTP clock's time, ns; 0 where there is none.
+pub const PHC: usize = 18;
+/// Host → guest: a new number orders a step of the PTP clock.
+pub const PHC_STEP_ORDERED: usize = 19;
+/// Guest → host: the number of the last step that was made.
+pub const PHC_STEP_MADE: usize = 20;
+/// Host → guest: by how much, ns.
+pub const PHC_STEP: usize = 21;
 /// Guest → host: goes up with each new status; odd while it is written.
 pub const STATUS_SERIAL: usize = 14;
 /// Guest → host: octets of the status.

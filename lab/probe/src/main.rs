@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use driftless_core::clock::{Clock as _, ClockCommand};
-use driftless_core::time::Now;
+use driftless_core::time::{Now, Span};
 use driftless_daemon::control::{Request, ask};
 use driftless_lab_probe as page;
 use driftless_linux::clock::ObservedClock;
 use driftless_linux::mapping::Mapping;
+use driftless_linux::phc_list;
+use driftless_linux::phc_set::PhcSetter;
 
 /// Between two looks at the page while no window is open.
 const NAP: Duration = Duration::from_millis(5);
@@ -32,10 +34,11 @@ fn main() -> Result<()> {
     let program = arguments.next();
     let rest: Vec<String> = arguments.collect();
     shared.store(page::READY, if is_on_tsc() { 1 } else { -1 });
-    let mut agent = Agent { shared, client: None, last: ObservedClock.now() };
+    let mut agent = Agent { shared, client: None, last: ObservedClock.now(), phc: phc() };
     let mut reported = Instant::now();
     loop {
         agent.answer();
+        agent.keep_phc();
         agent.watch();
         if let Some(program) = &program {
             agent.keep_client(program, &rest)?;
@@ -55,6 +58,8 @@ struct Agent {
     shared: Mapping,
     client: Option<Child>,
     last: Now,
+    /// The PTP clock that the host sets: a network card's.
+    phc: Option<PhcSetter>,
 }
 
 impl Agent {
@@ -68,6 +73,25 @@ impl Agent {
         self.shared.store(page::WALL, now.wall.as_nanos());
         self.shared.store(page::RAW, now.raw.as_nanos());
         self.shared.store(page::ANSWERED, asked);
+    }
+
+    /// Reads and steps the PTP clock as the host wants it.
+    fn keep_phc(&self) {
+        let shared = self.shared;
+        let ordered = shared.load(page::PHC_STEP_ORDERED);
+        if ordered != shared.load(page::PHC_STEP_MADE) {
+            let span = Span::from_nanos(shared.load(page::PHC_STEP));
+            if let Some(Err(error)) = self.phc.as_ref().map(|phc| phc.step(span)) {
+                println!("LAB the PTP clock cannot be set: {error}");
+            }
+            shared.store(page::PHC_STEP_MADE, ordered);
+        }
+        let asked = shared.load(page::PHC_ASKED);
+        if asked != shared.load(page::PHC_ANSWERED) {
+            let now = self.phc.as_ref().and_then(|phc| phc.read().ok());
+            shared.store(page::PHC, now.unwrap_or(0));
+            shared.store(page::PHC_ANSWERED, asked);
+        }
     }
 
     /// Notices steps: wall time against raw time.
@@ -105,8 +129,12 @@ impl Agent {
             shared.store(page::TICK, state.rate.tick.into());
             shared.store(page::FREQUENCY, state.rate.frequency.scaled_ppm());
         }
-        let resident = self.client.as_ref().and_then(|client| resident_kb(client.id()));
+        let resident = self.client.as_ref().and_then(|client| field(client.id(), "VmRSS:"));
         shared.store(page::RESIDENT_KB, resident.unwrap_or(0));
+        if let Some(client) = &self.client {
+            shared.store(page::CLIENT_NS, on_processor_ns(client.id()).unwrap_or(0));
+            shared.store(page::CLIENT_WAKES, field(client.id(), "voluntary_ctxt_switches:").unwrap_or(0));
+        }
         let Ok(status) = ask(Path::new("/run/driftless/control.sock"), Request::Status) else { return };
         let text = status.to_string();
         shared.store(page::STATUS_SERIAL, shared.load(page::STATUS_SERIAL) + 1);
@@ -132,10 +160,20 @@ fn is_on_tsc() -> bool {
     })
 }
 
-/// `VmRSS` of /proc/PID/status.
-fn resident_kb(pid: u32) -> Option<i64> {
+/// A number of /proc/PID/status.
+fn field(pid: u32, name: &str) -> Option<i64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+/// The first number of /proc/PID/schedstat (Documentation/scheduler/sched-stats.rst).
+fn on_processor_ns(pid: u32) -> Option<i64> {
+    fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// The first PTP clock that may be written.
+fn phc() -> Option<PhcSetter> {
+    phc_list::list(Path::new(phc_list::LIST)).iter().find_map(|info| PhcSetter::open(&info.path).ok())
 }
 
 /// The memory of QEMU's ivshmem device (PCI 1af4:1110), switched on.

@@ -10,18 +10,18 @@ use driftless_sim::World;
 use driftless_sim::oscillator::OscillatorConfig;
 use driftless_sim::scenario::{GuestConfig, Scenario, ServerConfig};
 
-use super::{AHEAD_S, DRIFT_PPM, FREE, KEPT, LOOK_EVERY, Screen, leave};
-use crate::lab::{Look, MEDIAN_MAX, Summary, folder, rest};
+use super::{FREE, KEPT, LOOK_EVERY, Screen, leave};
+use crate::lab::{self, Look, Spent, Summary, folder, rest};
 
 /// Simulated time runs so much faster than this machine's.
 const FASTER: u32 = 5;
 const SEED: u64 = 1;
 
-pub(super) fn run(signals: &Signals) -> Result<bool> {
-    let mut world = World::new(scenario(), SEED);
+pub(super) fn run(like: &lab::Scenario, signals: &Signals) -> Result<bool> {
+    let mut world = World::new(scenario(like), SEED);
     let mut screen = Screen::new();
     screen.say(&format!(
-        "a SIMULATED guest, {FASTER} times as fast as life; offset = truth - guest; its counter runs {DRIFT_PPM} ppm fast, its clock starts \
+        "a SIMULATED guest, {FASTER} times as fast as life; offset = truth - guest; its counter runs 676 ppm fast, its clock starts \
          two minutes ahead and runs free for {} s",
         FREE.as_secs()
     ));
@@ -31,19 +31,19 @@ pub(super) fn run(signals: &Signals) -> Result<bool> {
     let steps = &world.guest.kernel.history.steps;
     let backward = steps.iter().filter(|by| **by < Span::ZERO).count();
     let counts = (signed(backward), signed(steps.len() - backward));
-    let summary = Summary::of(("demo", "driftless, simulated"), (&kept, &[]), counts, 0, MEDIAN_MAX);
+    let summary = Summary::of((like, "driftless, simulated"), (&kept, &[]), counts);
     leave(&folder()?.join("demo"), &free, &kept, &summary)?;
     println!("{summary}");
     Ok(summary.ok)
 }
 
 /// As the lab's guest: host NTP over the user network.
-fn scenario() -> Scenario {
-    let ahead = Seconds::from(Span::from_secs(AHEAD_S));
+fn scenario(like: &lab::Scenario) -> Scenario {
+    let ahead = Seconds::from(Span::from_secs(like.ahead_s));
     Scenario {
         name: "demo".into(),
         start_offset: -ahead.0,
-        oscillator: OscillatorConfig { drift_ppm: DRIFT_PPM, ..OscillatorConfig::default() },
+        oscillator: OscillatorConfig { drift_ppm: like.drift_ppm, ..OscillatorConfig::default() },
         guest: GuestConfig { starts_at: FREE.as_secs_f64(), ..GuestConfig::default() },
         servers: vec![ServerConfig { class: SourceClass::Host, ..ServerConfig::default() }],
         ..Scenario::default()
@@ -78,6 +78,7 @@ fn look(world: &World, start_s: f64) -> Look {
         frequency_ppm: rate.frequency.ppm(),
         state: if has_started { state.as_str().unwrap_or("-").to_owned() } else { "-".to_owned() },
         steps: signed(world.guest.kernel.history.steps.len()),
+        spent: Spent::default(),
     }
 }
 

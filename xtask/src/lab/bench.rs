@@ -17,6 +17,7 @@ use super::image;
 use super::machine::Machine;
 use super::process::{Ended, go_on};
 use super::relay::Relay;
+use super::scenario::Scenario;
 
 /// Everything that one guest needs on the host.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Fetches and builds what is missing and starts the host's server.
-    pub(crate) fn new(name: &str, kind: Kind, host_ahead_s: i64) -> Result<Self> {
+    pub(crate) fn new(scenario: &Scenario, kind: Kind) -> Result<Self> {
+        let name = scenario.name;
         let (workspace, lab) = (workspace()?, folder()?);
         let cache = lab.join("cache");
         let machine = prepare()?;
@@ -46,15 +48,24 @@ impl Bench {
         let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));
         fs::create_dir_all(&folder)?;
         let port = free_port()?;
-        let (asked, relay) = if host_ahead_s == 0 {
+        let (asked, relay) = if scenario.host_ahead_s == 0 {
             (port, None)
         } else {
             let near = free_port()?;
-            (near, Some(Relay::start(near, port, host_ahead_s)?))
+            (near, Some(Relay::start(near, port, scenario.host_ahead_s)?))
         };
-        let client: Client = client::prepare(kind, asked, &workspace, &cache)?;
+        let client: Client = client::prepare(kind, scenario, asked, (&workspace, &cache))?;
         let initramfs = folder.join("initramfs");
-        image::initramfs(&machine.kernel, &client, &workspace, &initramfs)?;
+        if let Some(card) = scenario.card.filter(|card| !machine.qemu.has(card.name)) {
+            bail!("{name} needs a QEMU with the device {}; this one has none", card.name);
+        }
+        image::initramfs(
+            &machine.kernel,
+            &client,
+            scenario.card.map(|card| card.name),
+            &workspace,
+            &initramfs,
+        )?;
         let mut bench = Self {
             folder,
             workspace,
@@ -72,8 +83,8 @@ impl Bench {
     /// Boots the guest; where KVM was asked for and brings none up, without it.
     pub(crate) fn boot(
         &self,
+        scenario: &Scenario,
         accelerator: Accelerator,
-        (drift_ppm, ahead_s): (f64, i64),
         signals: &Signals,
     ) -> Result<Guest> {
         let boot = Boot {
@@ -81,18 +92,22 @@ impl Bench {
             accelerator,
             initramfs: &self.initramfs,
             folder: &self.folder,
-            drift_ppm,
-            ahead_s,
+            drift_ppm: scenario.drift_ppm,
+            ahead_s: scenario.ahead_s,
+            card: scenario.card.map(|card| card.name),
         };
-        let guest = Guest::boot(&boot, signals);
-        match guest {
+        let mut guest = match Guest::boot(&boot, signals) {
             Err(_) if accelerator == Accelerator::Kvm => {
                 go_on(signals)?;
                 eprintln!("xtask: no guest comes up under KVM here; taking TCG");
-                Guest::boot(&Boot { accelerator: Accelerator::Tcg, ..boot }, signals)
+                Guest::boot(&Boot { accelerator: Accelerator::Tcg, ..boot }, signals)?
             }
-            guest => guest,
+            guest => guest?,
+        };
+        if scenario.card.is_some_and(|card| card.runs) {
+            guest.set_phc()?;
         }
+        Ok(guest)
     }
 
     /// Starts the host's server, or lets it vanish.

@@ -25,6 +25,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) drift_ppm: f64,
     pub(crate) ahead_s: i64,
+    /// A second network card, for its PTP clock.
+    pub(crate) card: Option<&'a str>,
 }
 
 /// Who executes the guest's instructions.
@@ -96,6 +98,9 @@ impl Boot<'_> {
             format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}/page", scratch.display());
         command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm,master=on"]);
         command.arg("-qmp").arg(format!("unix:{}/{MONITOR},server=on,wait=off", scratch.display()));
+        if let Some(card) = self.card {
+            command.args(["-device", card]);
+        }
         for (device, option) in NEWER_DEVICES {
             if qemu.has(device) {
                 command.args(["-device", option]);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::scenario::Scenario;
 use crate::packages::Suite;
 
 /// Who keeps the clock.
@@ -40,24 +41,29 @@ impl Kind {
 }
 
 /// The client, set to ask the host's server at `port`. Peers are unpacked, never installed: installing would start them here.
-pub(crate) fn prepare(kind: Kind, port: u16, workspace: &Path, cache: &Path) -> Result<Client> {
+pub(crate) fn prepare(
+    kind: Kind,
+    scenario: &Scenario,
+    port: u16,
+    (workspace, cache): (&Path, &Path),
+) -> Result<Client> {
+    let server = format!("10.0.2.2:{port}");
+    let sources: Vec<String> =
+        scenario.sources.iter().map(|source| source.replace("SERVER", &server)).collect();
     Ok(match kind {
         Kind::None => Client::default(),
         Kind::Driftless => Client {
             program: Some(workspace.join("target/lab/driftless")),
-            command: format!("/bin/client run --verbose --source ntp:10.0.2.2:{port} --state-dir /tmp/state"),
+            command: format!(
+                "/bin/client run --verbose --source {} --state-dir /tmp/state",
+                sources.join(" --source ")
+            ),
             ..Client::default()
         },
         Kind::Chronyd => Client {
             program: Some(unpacked("chrony", cache)?.join("usr/sbin/chronyd")),
             command: "/bin/client -d -u root -f /etc/chrony.conf".to_owned(),
-            // The polls that driftless takes for its host: 1 to 16 s; steps at any time, which serves a guest best.
-            files: vec![(
-                "etc/chrony.conf".to_owned(),
-                format!(
-                    "server 10.0.2.2 port {port} iburst minpoll 0 maxpoll 4\nmakestep 0.05 -1\ncmdport 0\nbindcmdaddress /\npidfile /run/chronyd.pid\n"
-                ),
-            )],
+            files: vec![("etc/chrony.conf".to_owned(), chrony_conf(scenario, port))],
             ..Client::default()
         },
         Kind::Openntpd => Client {
@@ -67,6 +73,20 @@ pub(crate) fn prepare(kind: Kind, port: u16, workspace: &Path, cache: &Path) -> 
             files: vec![("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())],
         },
     })
+}
+
+/// The same sources, with the polls that driftless takes for its host, 1 to 16 s; steps at any time, which serves a guest best.
+fn chrony_conf(scenario: &Scenario, port: u16) -> String {
+    let mut lines = Vec::new();
+    for source in scenario.sources {
+        if source.starts_with("phc:") {
+            lines.push("refclock PHC /dev/ptp0 poll 0 dpoll -2".to_owned());
+        } else if source.starts_with("ntp:") {
+            lines.push(format!("server 10.0.2.2 port {port} iburst minpoll 0 maxpoll 4"));
+        }
+    }
+    lines.push("makestep 0.05 -1\ncmdport 0\nbindcmdaddress /\npidfile /run/chronyd.pid\n".to_owned());
+    lines.join("\n")
 }
 
 fn unpacked(package: &str, cache: &Path) -> Result<PathBuf> {

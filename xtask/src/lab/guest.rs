@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::boot::{self, Boot};
 use super::monitor::Monitor;
 use super::process::{Ended, go_on, rest};
+use super::summary::Spent;
 
 /// A running guest; it ends when this is dropped.
 #[derive(Debug)]
@@ -32,9 +33,21 @@ pub(crate) struct Guest {
     /// Page, monitor and saved state: in memory, since a path to a socket must be short and a state is large.
     scratch: Scratch,
     asked: i64,
+    /// Whether it has a PTP clock that we set to the host's time.
+    sets_phc: bool,
     /// The client's last status and its serial number.
     status: (i64, Value),
 }
+
+/// A clock of the guest: the words by which it is asked for.
+struct Asked {
+    asked: usize,
+    answered: usize,
+    reading: usize,
+}
+
+const WALL: Asked = Asked { asked: page::ASKED, answered: page::ANSWERED, reading: page::WALL };
+const PHC: Asked = Asked { asked: page::PHC_ASKED, answered: page::PHC_ANSWERED, reading: page::PHC };
 
 /// A folder in memory that lasts as long as its guest.
 #[derive(Debug)]
@@ -61,6 +74,9 @@ pub(crate) const MONITOR: &str = "monitor";
 const STATE: &str = "state";
 /// An exchange that bounds the truth this well is good enough.
 const BOUND_WANTED: Seconds = Seconds(3e-6);
+/// Near enough for a PTP clock, and how often it is set until then.
+const PHC_OFFSET_MAX: Seconds = Seconds(2e-6);
+const PHC_STEPS_MAX: u32 = 10;
 /// How long one reading may take: on a busy host both sides seldom run at the same time.
 const READING_MAX: Duration = Duration::from_millis(250);
 
@@ -79,8 +95,17 @@ impl Guest {
         let monitor = Monitor::connect(&scratch.0.join(MONITOR), &mut process, signals)
             .with_context(|| format!("QEMU: {}", fs::read_to_string(&log).unwrap_or_default().trim()))?;
         let status = (0, Value::Null);
-        let mut guest =
-            Self { process: Some(process), monitor, command, log, shared, scratch, asked: 0, status };
+        let mut guest = Self {
+            process: Some(process),
+            monitor,
+            command,
+            log,
+            shared,
+            scratch,
+            asked: 0,
+            sets_phc: false,
+            status,
+        };
         guest.wait_until_ready(boot, signals)?;
         Ok(guest)
     }
@@ -134,6 +159,9 @@ impl Guest {
     fn go_on(&mut self) -> Result<Instant> {
         let start = Instant::now();
         self.monitor.execute("cont", &json!({}))?;
+        if self.sets_phc {
+            self.set_phc()?;
+        }
         Ok(start)
     }
 
@@ -142,13 +170,42 @@ impl Guest {
         self.shared.store(page::CLIENT, i64::from(runs));
     }
 
-    /// The true offset now: the tightest of several exchanges.
+    /// The true offset of the wall clock now.
     pub(crate) fn truth(&mut self) -> Result<Truth> {
+        self.tightest(&WALL)
+    }
+
+    /// The true offset of the PTP clock that we set, where there is one.
+    pub(crate) fn phc_truth(&mut self) -> Result<Option<Truth>> {
+        if self.sets_phc { self.tightest(&PHC).map(Some) } else { Ok(None) }
+    }
+
+    /// Sets the PTP clock to the host's time. It runs on the host's counter, but stops while the guest is stopped.
+    pub(crate) fn set_phc(&mut self) -> Result<()> {
+        self.sets_phc = true;
+        for _ in 0..PHC_STEPS_MAX {
+            let offset = self.tightest(&PHC)?.offset;
+            if offset.abs() < PHC_OFFSET_MAX {
+                return Ok(());
+            }
+            self.shared.store(page::PHC_STEP, offset.to_span().as_nanos());
+            let order = self.shared.load(page::PHC_STEP_MADE) + 1;
+            self.shared.store(page::PHC_STEP_ORDERED, order);
+            let start = Instant::now();
+            while self.shared.load(page::PHC_STEP_MADE) != order && start.elapsed() < Duration::from_secs(5) {
+                sleep(Duration::from_millis(1));
+            }
+        }
+        bail!("the guest's PTP clock cannot be set")
+    }
+
+    /// The tightest of several exchanges about a clock.
+    fn tightest(&mut self, clock: &Asked) -> Result<Truth> {
         self.shared.store(page::WINDOW, 1);
         let mut best: Option<Truth> = None;
         let start = Instant::now();
         while start.elapsed() < READING_MAX {
-            if let Some(truth) = self.exchange() {
+            if let Some(truth) = self.exchange(clock) {
                 if best.is_none_or(|best| truth.bound < best.bound) {
                     best = Some(truth);
                 }
@@ -164,12 +221,12 @@ impl Guest {
         best.context("the guest's agent does not answer")
     }
 
-    fn exchange(&mut self) -> Option<Truth> {
+    fn exchange(&mut self, clock: &Asked) -> Option<Truth> {
         self.asked += 1;
         let before = ObservedClock.now();
-        self.shared.store(page::ASKED, self.asked);
+        self.shared.store(clock.asked, self.asked);
         let mut spins: u32 = 0;
-        while self.shared.load(page::ANSWERED) != self.asked {
+        while self.shared.load(clock.answered) != self.asked {
             spins += 1;
             if spins % (1 << 12) == 0 {
                 // The guest may need our core to answer at all.
@@ -180,7 +237,7 @@ impl Guest {
             }
         }
         let after = ObservedClock.now();
-        let guest = WallTime::from_nanos(self.shared.load(page::WALL));
+        let guest = WallTime::from_nanos(self.shared.load(clock.reading));
         let half = (after.wall - before.wall).half();
         Some(Truth {
             at: before.raw,
@@ -219,9 +276,13 @@ impl Guest {
         (self.shared.load(page::BACKWARD_STEPS), self.shared.load(page::FORWARD_STEPS))
     }
 
-    /// The client's resident memory, kB.
-    pub(crate) fn resident_kb(&self) -> i64 {
-        self.shared.load(page::RESIDENT_KB)
+    /// What the client has cost so far.
+    pub(crate) fn spent(&self) -> Spent {
+        Spent {
+            resident_kb: self.shared.load(page::RESIDENT_KB),
+            processor_ns: self.shared.load(page::CLIENT_NS),
+            wakes: self.shared.load(page::CLIENT_WAKES),
+        }
     }
 }
 

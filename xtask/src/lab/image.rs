@@ -12,16 +12,22 @@ use crate::packages;
 use super::client::Client;
 use super::machine::Kernel;
 
-/// What the guest needs from its kernel's modules: the network card.
-const MODULES: [&str; 2] = ["virtio_pci", "virtio_net"];
+/// What the guest needs from its kernel's modules: the network card, and the vmclock page where QEMU has one.
+const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "ptp_vmclock"];
 /// What init and people at the console use.
 const APPLETS: [&str; 16] = [
     "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
     "sleep", "ps", "strace",
 ];
 
-/// Builds the initramfs for a client.
-pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: &Path) -> Result<()> {
+/// Builds the initramfs for a client, with one more driver if need be.
+pub(crate) fn initramfs(
+    kernel: &Kernel,
+    client: &Client,
+    driver: Option<&str>,
+    workspace: &Path,
+    to: &Path,
+) -> Result<()> {
     let mut archive = Archive::default();
     for folder in FOLDERS {
         archive.folder(folder);
@@ -50,7 +56,7 @@ pub(crate) fn initramfs(kernel: &Kernel, client: &Client, workspace: &Path, to: 
     archive.file("etc/passwd", PASSWD.as_bytes(), false);
     archive.file("etc/group", GROUP.as_bytes(), false);
     archive.file("etc/services", b"ntp 123/udp\n", false);
-    let modules = modules(kernel)?;
+    let modules = modules(kernel, driver)?;
     let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
     archive.file("lab/modules", names.join("\n").as_bytes(), false);
     for (name, octets) in &modules {
@@ -79,10 +85,10 @@ const GROUP: &str =
     "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102:\n_ntp:x:102:\nntpd:x:102:\n";
 
 /// The modules in the order of loading, uncompressed, by file name. `modules.dep`: "path: dependency dependency…".
-fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
+fn modules(kernel: &Kernel, driver: Option<&str>) -> Result<Vec<(String, Vec<u8>)>> {
     let text = fs::read_to_string(kernel.modules.join("modules.dep"))?;
     let mut ordered: Vec<String> = Vec::new();
-    for module in MODULES {
+    for module in MODULES.into_iter().chain(driver) {
         let ends = [format!("/{module}.ko:"), format!("/{module}.ko.xz:"), format!("/{module}.ko.zst:")];
         // Absent from the list means built into the kernel.
         let Some(line) = text.lines().find(|line| ends.iter().any(|end| line.contains(end.as_str()))) else {

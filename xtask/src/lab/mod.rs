@@ -28,8 +28,8 @@ pub(crate) use client::Kind;
 pub(crate) use guest::Guest;
 pub(crate) use peers::peers;
 pub(crate) use process::{go_on, rest};
-pub(crate) use scenario::{MEDIAN_MAX, Scenario, find};
-pub(crate) use summary::{Look, Summary};
+pub(crate) use scenario::{Scenario, find};
+pub(crate) use summary::{Look, Spent, Summary};
 use watch::Watch;
 
 /// Arguments of `cargo xtask lab`.
@@ -127,25 +127,20 @@ impl Plan<'_> {
     /// Carries it out to its end.
     pub(crate) fn measure(&self, signals: &Signals) -> Result<Summary> {
         let scenario = self.scenario;
-        let mut bench = Bench::new(scenario.name, self.kind, scenario.host_ahead_s)?;
+        let mut bench = Bench::new(scenario, self.kind)?;
         bench.keeps_initramfs = self.keep;
         eprintln!("xtask: booting a guest for {}: {}", scenario.name, scenario.about);
-        let mut guest = bench.boot(self.accelerator, (scenario.drift_ppm, scenario.ahead_s), signals)?;
+        let mut guest = bench.boot(scenario, self.accelerator, signals)?;
         let watch = Watch::over(scenario, &mut bench, &mut guest, signals)?;
-        if self.kind != Kind::None && guest.resident_kb() == 0 {
+        if self.kind != Kind::None && guest.spent().resident_kb == 0 {
             bail!(
                 "{} has ended in the guest; its last words are in {}",
                 self.kind.name(),
                 bench.folder.display()
             );
         }
-        let summary = Summary::of(
-            (scenario.name, self.kind.name()),
-            (&watch.looks, &watch.resumed),
-            guest.steps(),
-            guest.resident_kb(),
-            scenario.median_max,
-        );
+        let summary =
+            Summary::of((scenario, self.kind.name()), (&watch.looks, &watch.resumed), guest.steps());
         fs::write(bench.folder.join("summary.json"), serde_json::to_string(&summary)?)?;
         Ok(summary)
     }

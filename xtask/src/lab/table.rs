@@ -17,9 +17,9 @@ const CLIENTS: [Kind; 3] = [Kind::Driftless, Kind::Chronyd, Kind::Openntpd];
 pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator) -> Result<()> {
     let signals = Signals::install()?;
     println!(
-        "| scenario | client | below 1 ms after | median | 99 % | max | after median | steps (back) | resident |"
+        "| scenario | client | below 1 ms after | median | 99 % | max | after median | steps (back) | recovery | resident |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut ratios = Vec::new();
     for scenario in scenarios {
         let mut about_median: [Vec<f64>; CLIENTS.len()] = Default::default();
