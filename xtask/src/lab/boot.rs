@@ -114,7 +114,7 @@ impl Boot<'_> {
     }
 
     /// Leaves the command line beside the run's other files.
-    pub(crate) fn keep(&self, command: &Command) -> Result<()> {
+    pub(crate) fn keep(&self, command: &Command, scratch: &Path) -> Result<()> {
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
         let variables = command
             .get_envs()
@@ -122,7 +122,8 @@ impl Boot<'_> {
         let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
         let line: Vec<String> = variables.chain(words).collect();
         let file = self.folder.join("qemu.sh");
-        fs::write(&file, format!("{}\n", line.join(" "))).with_context(|| file.display().to_string())
+        let script = format!("mkdir -p {}\n{}\n", quoted(scratch.as_os_str()), line.join(" "));
+        fs::write(&file, script).with_context(|| file.display().to_string())
     }
 }
 

@@ -89,7 +89,7 @@ impl Guest {
         File::create(&shared_file)?.set_len(1 << 20)?;
         let shared = Mapping::open(&shared_file, page::WORDS)?;
         let command = boot.command(khz, &scratch.0);
-        boot.keep(&command)?;
+        boot.keep(&command, &scratch.0)?;
         let log = boot.folder.join("qemu.log");
         let mut process = Ended::spawn(&command, &[], &log)?;
         let monitor = Monitor::connect(&scratch.0.join(MONITOR), &mut process, signals)
