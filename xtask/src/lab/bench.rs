@@ -18,6 +18,8 @@ use super::machine::Machine;
 use super::process::{Ended, go_on};
 use super::relay::Relay;
 use super::scenario::Scenario;
+use super::scratch::Scratch;
+use super::vsock;
 
 /// Everything that one guest needs on the host.
 #[derive(Debug)]
@@ -32,9 +34,15 @@ pub(crate) struct Bench {
     /// Where the server listens.
     port: u16,
     server: Option<Ended>,
+    scratch: Scratch,
+    /// The guest's vsock, where it is to have one.
+    vsock: Option<Ended>,
     /// What stands between it and the guest where the host's clock is to be off.
     _relay: Option<Relay>,
 }
+
+/// What drives a guest's vsock.
+const VSOCK_DRIVER: &str = "vmw_vsock_virtio_transport";
 
 impl Bench {
     /// Fetches and builds what is missing and starts the host's server.
@@ -47,6 +55,12 @@ impl Bench {
         let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
         let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));
         fs::create_dir_all(&folder)?;
+        let scratch = Scratch::new(&folder)?;
+        let vsock = if scenario.has_vsock {
+            Some(vsock::start(&cache, scratch.path(), &folder.join("vsock.log"))?)
+        } else {
+            None
+        };
         let port = free_port()?;
         let (asked, relay) = if scenario.host_ahead_s == 0 {
             (port, None)
@@ -59,13 +73,13 @@ impl Bench {
         if let Some(card) = scenario.card.filter(|card| !machine.qemu.has(card.name)) {
             bail!("{name} needs a QEMU with the device {}; this one has none", card.name);
         }
-        image::initramfs(
-            &machine.kernel,
-            &client,
-            scenario.card.map(|card| card.name),
-            &workspace,
-            &initramfs,
-        )?;
+        let drivers: Vec<&str> = scenario
+            .card
+            .map(|card| card.name)
+            .into_iter()
+            .chain(vsock.as_ref().map(|_| VSOCK_DRIVER))
+            .collect();
+        image::initramfs(&machine.kernel, &client, &drivers, &workspace, &initramfs)?;
         let mut bench = Self {
             folder,
             workspace,
@@ -74,6 +88,8 @@ impl Bench {
             keeps_initramfs: false,
             port,
             server: None,
+            scratch,
+            vsock,
             _relay: relay,
         };
         bench.serve_or_not(false)?;
@@ -92,9 +108,11 @@ impl Bench {
             accelerator,
             initramfs: &self.initramfs,
             folder: &self.folder,
+            scratch: self.scratch.path(),
             drift_ppm: scenario.drift_ppm,
             ahead_s: scenario.ahead_s,
             card: scenario.card.map(|card| card.name),
+            has_vsock: self.vsock.is_some(),
         };
         let mut guest = match Guest::boot(&boot, signals) {
             Err(_) if accelerator == Accelerator::Kvm => {
@@ -117,6 +135,9 @@ impl Bench {
         } else if self.server.is_none() {
             let mut command = Command::new(self.workspace.join("target/lab/driftless"));
             command.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{}", self.port)]);
+            if self.vsock.is_some() {
+                command.arg("--uds").arg(vsock::time_socket(self.scratch.path()));
+            }
             self.server = Some(Ended::spawn(&command, &[], &self.folder.join("server.log"))?);
         }
         Ok(())

@@ -15,6 +15,7 @@ use driftless_linux::signal::Signals;
 use super::guest::MONITOR;
 use super::machine::Machine;
 use super::process::rest;
+use super::vsock;
 
 /// What is needed to boot a guest.
 #[derive(Debug)]
@@ -23,10 +24,13 @@ pub(crate) struct Boot<'a> {
     pub(crate) accelerator: Accelerator,
     pub(crate) initramfs: &'a Path,
     pub(crate) folder: &'a Path,
+    /// Where page and sockets lie.
+    pub(crate) scratch: &'a Path,
     pub(crate) drift_ppm: f64,
     pub(crate) ahead_s: i64,
     /// A second network card, for its PTP clock.
     pub(crate) card: Option<&'a str>,
+    pub(crate) has_vsock: bool,
 }
 
 /// Who executes the guest's instructions.
@@ -72,7 +76,7 @@ const NEWER_DEVICES: [(&str, &str); 2] = [("vmclock", "vmclock"), ("vmgenid", "v
 
 impl Boot<'_> {
     /// QEMU's command line for a counter that is believed to run at `khz`.
-    pub(crate) fn command(&self, khz: f64, scratch: &Path) -> Command {
+    pub(crate) fn command(&self, khz: f64) -> Command {
         let mut append = format!(
             "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {PLANTED} lab.offset_s={}",
             self.ahead_s
@@ -95,11 +99,15 @@ impl Boot<'_> {
         command.args(["-no-reboot", "-rtc", "base=utc,clock=host"]);
         command.args(["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]);
         let memory =
-            format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}/page", scratch.display());
+            format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}/page", self.scratch.display());
         command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm,master=on"]);
-        command.arg("-qmp").arg(format!("unix:{}/{MONITOR},server=on,wait=off", scratch.display()));
+        command.arg("-qmp").arg(format!("unix:{}/{MONITOR},server=on,wait=off", self.scratch.display()));
         if let Some(card) = self.card {
             command.args(["-device", card]);
+        }
+        if self.has_vsock {
+            command.args(["-object", "memory-backend-memfd,id=mem,size=256M,share=on"]);
+            command.args(vsock::arguments(self.scratch));
         }
         for (device, option) in NEWER_DEVICES {
             if qemu.has(device) {
@@ -114,7 +122,7 @@ impl Boot<'_> {
     }
 
     /// Leaves the command line beside the run's other files.
-    pub(crate) fn keep(&self, command: &Command, scratch: &Path) -> Result<()> {
+    pub(crate) fn keep(&self, command: &Command) -> Result<()> {
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
         let variables = command
             .get_envs()
@@ -122,7 +130,7 @@ impl Boot<'_> {
         let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
         let line: Vec<String> = variables.chain(words).collect();
         let file = self.folder.join("qemu.sh");
-        let script = format!("mkdir -p {}\n{}\n", quoted(scratch.as_os_str()), line.join(" "));
+        let script = format!("mkdir -p {}\n{}\n", quoted(self.scratch.as_os_str()), line.join(" "));
         fs::write(&file, script).with_context(|| file.display().to_string())
     }
 }

@@ -1,7 +1,7 @@
 //! One guest: QEMU, the page it shares with us, and its true offset.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -30,8 +30,7 @@ pub(crate) struct Guest {
     command: Command,
     log: PathBuf,
     shared: Mapping,
-    /// Page, monitor and saved state: in memory, since a path to a socket must be short and a state is large.
-    scratch: Scratch,
+    scratch: PathBuf,
     asked: i64,
     /// Whether it has a PTP clock that we set to the host's time.
     sets_phc: bool,
@@ -49,10 +48,6 @@ struct Asked {
 const WALL: Asked = Asked { asked: page::ASKED, answered: page::ANSWERED, reading: page::WALL };
 const PHC: Asked = Asked { asked: page::PHC_ASKED, answered: page::PHC_ANSWERED, reading: page::PHC };
 
-/// A folder in memory that lasts as long as its guest.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
 /// The guest's true offset at one instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Truth {
@@ -64,10 +59,6 @@ pub(crate) struct Truth {
     pub(crate) bound: Seconds,
 }
 
-/// Where guests have their scratch folders.
-pub(crate) const SCRATCHES: &str = "/dev/shm";
-/// How the folders' names begin.
-pub(crate) const SCRATCH: &str = "driftless-";
 /// The monitor's socket in there.
 pub(crate) const MONITOR: &str = "monitor";
 /// The saved state in there.
@@ -84,15 +75,14 @@ impl Guest {
     /// Boots and waits until the guest's agent answers.
     pub(crate) fn boot(boot: &Boot<'_>, signals: &Signals) -> Result<Self> {
         let khz = boot::tsc_khz(signals)? * (1.0 - boot.drift_ppm * 1e-6);
-        let scratch = Scratch::new(boot.folder)?;
-        let shared_file = scratch.0.join("page");
+        let shared_file = boot.scratch.join("page");
         File::create(&shared_file)?.set_len(1 << 20)?;
         let shared = Mapping::open(&shared_file, page::WORDS)?;
-        let command = boot.command(khz, &scratch.0);
-        boot.keep(&command, &scratch.0)?;
+        let command = boot.command(khz);
+        boot.keep(&command)?;
         let log = boot.folder.join("qemu.log");
         let mut process = Ended::spawn(&command, &[], &log)?;
-        let monitor = Monitor::connect(&scratch.0.join(MONITOR), &mut process, signals)
+        let monitor = Monitor::connect(&boot.scratch.join(MONITOR), &mut process, signals)
             .with_context(|| format!("QEMU: {}", fs::read_to_string(&log).unwrap_or_default().trim()))?;
         let status = (0, Value::Null);
         let mut guest = Self {
@@ -101,7 +91,7 @@ impl Guest {
             command,
             log,
             shared,
-            scratch,
+            scratch: boot.scratch.to_owned(),
             asked: 0,
             sets_phc: false,
             status,
@@ -143,14 +133,14 @@ impl Guest {
     /// Saves the guest's state to a file and ends QEMU; `gap` later another QEMU goes on from there. Returns when it did.
     pub(crate) fn restore(&mut self, gap: Duration, signals: &Signals) -> Result<Instant> {
         let start = Instant::now();
-        let state = self.scratch.0.join(STATE);
+        let state = self.scratch.join(STATE);
         self.monitor.execute("stop", &json!({}))?;
         self.monitor.save(&state, signals)?;
         self.process = None;
         rest(signals, gap.saturating_sub(start.elapsed()))?;
         let from = format!("exec:cat '{}'", state.display());
         let mut process = Ended::spawn(&self.command, &["-S", "-incoming", &from], &self.log)?;
-        self.monitor = Monitor::connect(&self.scratch.0.join(MONITOR), &mut process, signals)?;
+        self.monitor = Monitor::connect(&self.scratch.join(MONITOR), &mut process, signals)?;
         self.process = Some(process);
         self.monitor.wait("query-status", "paused", signals)?;
         self.go_on()
@@ -283,21 +273,5 @@ impl Guest {
             processor_ns: self.shared.load(page::CLIENT_NS),
             wakes: self.shared.load(page::CLIENT_WAKES),
         }
-    }
-}
-
-impl Scratch {
-    fn new(run: &Path) -> Result<Self> {
-        let unique = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let folder = Path::new(SCRATCHES).join(format!("{SCRATCH}{unique}"));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

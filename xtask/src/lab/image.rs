@@ -20,11 +20,11 @@ const APPLETS: [&str; 16] = [
     "sleep", "ps", "strace",
 ];
 
-/// Builds the initramfs for a client, with one more driver if need be.
+/// Builds the initramfs for a client, with more drivers if need be.
 pub(crate) fn initramfs(
     kernel: &Kernel,
     client: &Client,
-    driver: Option<&str>,
+    drivers: &[&str],
     workspace: &Path,
     to: &Path,
 ) -> Result<()> {
@@ -56,7 +56,7 @@ pub(crate) fn initramfs(
     archive.file("etc/passwd", PASSWD.as_bytes(), false);
     archive.file("etc/group", GROUP.as_bytes(), false);
     archive.file("etc/services", b"ntp 123/udp\n", false);
-    let modules = modules(kernel, driver)?;
+    let modules = modules(kernel, drivers)?;
     let names: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
     archive.file("lab/modules", names.join("\n").as_bytes(), false);
     for (name, octets) in &modules {
@@ -85,10 +85,10 @@ const GROUP: &str =
     "root:x:0:\n_chrony:x:101:\n_openntpd:x:102:\nopenntpd:x:102:\n_ntp:x:102:\nntpd:x:102:\n";
 
 /// The modules in the order of loading, uncompressed, by file name. `modules.dep`: "path: dependency dependency…".
-fn modules(kernel: &Kernel, driver: Option<&str>) -> Result<Vec<(String, Vec<u8>)>> {
+fn modules(kernel: &Kernel, drivers: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let text = fs::read_to_string(kernel.modules.join("modules.dep"))?;
     let mut ordered: Vec<String> = Vec::new();
-    for module in MODULES.into_iter().chain(driver) {
+    for module in MODULES.iter().chain(drivers) {
         let ends = [format!("/{module}.ko:"), format!("/{module}.ko.xz:"), format!("/{module}.ko.zst:")];
         // Absent from the list means built into the kernel.
         let Some(line) = text.lines().find(|line| ends.iter().any(|end| line.contains(end.as_str()))) else {

@@ -11,8 +11,10 @@ mod peers;
 mod process;
 mod relay;
 mod scenario;
+mod scratch;
 mod summary;
 mod table;
+mod vsock;
 mod watch;
 
 use std::fs;
@@ -149,9 +151,9 @@ impl Plan<'_> {
 /// Removes what runs left that have ended.
 fn clean() -> Result<()> {
     let is_ours = |file: &PathBuf| {
-        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(guest::SCRATCH))
+        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(scratch::PREFIX))
     };
-    let scratches = files(Path::new(guest::SCRATCHES)).into_iter().filter(is_ours);
+    let scratches = files(Path::new(scratch::FOLDER)).into_iter().filter(is_ours);
     for left in files(&folder()?.join("runs")).into_iter().chain(scratches).filter(|left| !is_running(left)) {
         fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
         eprintln!("xtask: removed {}", left.display());

@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
     pub(crate) sources: &'static [&'static str],
     /// A network card with a PTP clock beside the usual one.
     pub(crate) card: Option<Card>,
+    /// Whether host and guest have a vsock.
+    pub(crate) has_vsock: bool,
     pub(crate) limits: Limits,
 }
 
@@ -97,6 +99,7 @@ const fn drift(name: &'static str, about: &'static str, drift_ppm: f64) -> Scena
         events: &[],
         sources: &["ntp:SERVER"],
         card: None,
+        has_vsock: false,
         limits: NTP,
     }
 }
@@ -124,7 +127,7 @@ const TWENTY: [(u64, Event); 20] = {
 };
 
 /// All of them.
-pub(crate) const SCENARIOS: [Scenario; 19] = [
+pub(crate) const SCENARIOS: [Scenario; 20] = [
     drift("drift+676", "the counter runs 676 ppm fast", 676.0),
     drift("drift-676", "the counter runs 676 ppm slow", -676.0),
     drift("drift-2000", "the counter runs 2000 ppm slow", -2_000.0),
@@ -185,6 +188,11 @@ pub(crate) const SCENARIOS: [Scenario; 19] = [
             120,
             &[(60, Event::Restore(20))],
         )
+    },
+    Scenario {
+        sources: &["ntp+vsock:host:123"],
+        has_vsock: true,
+        ..drift("vsock", "no network, NTP over vsock", 676.0)
     },
     Scenario {
         sources: &["rtc:/dev/rtc0"],
