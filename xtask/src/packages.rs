@@ -222,3 +222,24 @@ fn is_root() -> bool {
     fs::read_to_string("/proc/self/status")
         .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_suite_has_lists_of_its_own() {
+        let cache = std::env::temp_dir().join(format!("driftless-packages-{}", std::process::id()));
+        let release =
+            Release { codename: "stable".to_owned(), mirror: "https://mirror.example/debian".to_owned() };
+        let suite = Suite::beside(&release, "stable-backports", &cache).unwrap();
+        let list = fs::read_to_string(cache.join("apt/stable-backports/sources.list")).unwrap();
+        fs::remove_dir_all(&cache).unwrap();
+        assert!(list.ends_with("https://mirror.example/debian stable-backports main\n"), "{list}");
+        for setting in ["Dir::Etc::sourceparts=/dev/null", "Dir::State::status=/dev/null"] {
+            assert!(suite.options.iter().any(|option| option == setting), "{setting}");
+        }
+        let lists = suite.lists.unwrap();
+        assert!(lists.starts_with(&cache), "{}", lists.display());
+    }
+}

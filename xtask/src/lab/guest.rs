@@ -59,9 +59,9 @@ pub(crate) struct Truth {
     pub(crate) bound: Seconds,
 }
 
-/// The monitor's socket in there.
+/// The monitor's socket in the scratch folder.
 pub(crate) const MONITOR: &str = "monitor";
-/// The saved state in there.
+/// The saved state in the scratch folder.
 const STATE: &str = "state";
 /// An exchange that bounds the truth this well is good enough.
 const BOUND_WANTED: Seconds = Seconds(3e-6);

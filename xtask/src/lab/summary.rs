@@ -43,7 +43,7 @@ pub(crate) struct Summary {
     pub(crate) scenario: String,
     pub(crate) client: String,
     pub(crate) duration: f64,
-    /// From second 10 on.
+    /// From second 10 on, with a PTP clock from 3 on.
     pub(crate) rms_offset: f64,
     pub(crate) max_offset: f64,
     pub(crate) median_offset: f64,
@@ -54,7 +54,7 @@ pub(crate) struct Summary {
     /// Of the wall clock, the first setting left out.
     pub(crate) backward_steps: i64,
     pub(crate) steps: i64,
-    /// After each interruption, seconds from its end until |offset| stays below 1 ms; null: it did not.
+    /// After each interruption, seconds from its end until |offset| stays right, below 1 ms unless an RTC is all there is; null: it did not.
     pub(crate) recovery: Vec<Option<f64>>,
     /// By how much the client's idea of the frequency changed over the interruptions, ppm.
     pub(crate) frequency_change: Option<f64>,
@@ -138,14 +138,17 @@ impl Summary {
         let steady: Vec<f64> = good().filter(is_steady).map(|look| look.offset.0).collect();
         let magnitudes = sorted(steady.iter().map(|offset| offset.abs()));
         let middle = quantile(&sorted(steady.iter().copied()), 0.5);
-        let time_to_1ms = right_after(looks.iter(), limits.right, 0.0, FIRST_S);
         // The first setting may go either way.
         let backward_steps = (backward - i64::from(looks.first().is_some_and(|l| l.offset.0 < 0.0))).max(0);
         let (median_offset, p99_offset) = (quantile(&magnitudes, 0.5), quantile(&magnitudes, 0.99));
+        // Whoever only crosses zero on the way is not right.
+        let time_to = |right: Seconds| {
+            right_after(looks.iter(), right, 0.0, FIRST_S).filter(|_| median_offset < right.0)
+        };
         let first = looks.iter().find(|look| look.at_s >= FIRST_S);
         let rate =
             |of: &dyn Fn(&Spent) -> i64| first.zip(looks.last()).map_or(0.0, |(a, b)| per_second(a, b, of));
-        let is_right = time_to_1ms.is_some_and(|at| at <= limits.right_within_s)
+        let is_right = time_to(limits.right).is_some_and(|at| at <= limits.right_within_s)
             && recovery.iter().all(|took| took.is_some_and(|took| took <= limits.recovery_s));
         Self {
             scenario: scenario.name.to_owned(),
@@ -156,7 +159,7 @@ impl Summary {
             median_offset,
             p99_offset,
             rms_about_median: rms(&steady, middle),
-            time_to_1ms,
+            time_to_1ms: time_to(Seconds(1e-3)),
             backward_steps,
             steps: backward + forward,
             frequency_change: resumed.first().and_then(|&first| frequency_change(looks, first)),
