@@ -42,16 +42,16 @@ Examples:
   cargo xtask lab drift-2000 --json
   cargo xtask lab drift+676 --client chronyd
   cargo xtask lab --table                            every scenario with every client: docs/lab.md's table, half an hour
-  cargo xtask lab drift+676 --table --runs 3 --duration 300
+  cargo xtask lab drift+676 --table --client driftless,chronyd --runs 3 --duration 300
 
 Each run leaves console, log, samples.csv, qemu.sh and summary.json in .lab/runs/ (or below DRIFTLESS_LAB_DIR).")]
 pub(crate) struct Args {
     /// Which scenario; with --table several, or all
     #[arg(required_unless_present_any = ["list", "clean", "table"])]
     scenario: Vec<String>,
-    /// What keeps the guest's clock: driftless, chronyd, openntpd or none
-    #[arg(long, default_value = "driftless")]
-    client: Kind,
+    /// What keeps the guest's clock: driftless, chronyd, openntpd or none; with --table several [default: driftless, with --table all]
+    #[arg(long, value_delimiter = ',')]
+    client: Vec<Kind>,
     /// One line of JSON at the end
     #[arg(long)]
     json: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "tcg")]
     accel: Accelerator,
     /// Each scenario with each client in turn; prints a Markdown table
-    #[arg(long, conflicts_with = "client")]
+    #[arg(long)]
     table: bool,
     /// With --table: so many runs each
     #[arg(long, value_name = "N", default_value_t = 1, requires = "table")]
@@ -102,17 +102,21 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         scenarios.iter_mut().for_each(|scenario| scenario.watch = Duration::from_secs(seconds));
     }
     if args.table {
-        return table::print(&scenarios, args.runs, args.accel).map(|()| true);
+        return table::print(&scenarios, &args.client, args.runs, args.accel).map(|()| true);
     }
-    let [scenario] = scenarios.as_slice() else { bail!("several scenarios are for --table") };
+    let (scenario, kind) = match (scenarios.as_slice(), args.client.as_slice()) {
+        ([scenario], []) => (scenario, Kind::Driftless),
+        ([scenario], [kind]) => (scenario, *kind),
+        _ => bail!("several scenarios or clients are for --table"),
+    };
     let signals = Signals::install()?;
-    let plan = Plan { scenario, kind: args.client, accelerator: args.accel, keep: args.keep };
+    let plan = Plan { scenario, kind, accelerator: args.accel, keep: args.keep };
     let summary = plan.measure(&signals)?;
     eprintln!("{summary}");
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }
-    Ok(summary.ok || args.client != Kind::Driftless)
+    Ok(summary.ok || kind != Kind::Driftless)
 }
 
 /// One run to be.

@@ -11,10 +11,17 @@ use super::process::go_on;
 use super::scenario::Scenario;
 use super::summary::{Summary, quantile, sorted};
 
+/// Who is compared unless told otherwise.
 const CLIENTS: [Kind; 3] = [Kind::Driftless, Kind::Chronyd, Kind::Openntpd];
 
 /// Runs each scenario `runs` times with each client, one guest at a time, and prints a row when it is measured.
-pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator) -> Result<()> {
+pub(crate) fn print(
+    scenarios: &[Scenario],
+    clients: &[Kind],
+    runs: u32,
+    accelerator: Accelerator,
+) -> Result<()> {
+    let clients = if clients.is_empty() { CLIENTS.as_slice() } else { clients };
     let signals = Signals::install()?;
     println!(
         "| scenario | client | below 1 ms after | median | 99 % | max | after median | steps (back) | recovery | resident |"
@@ -22,13 +29,13 @@ pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator)
     println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut ratios = Vec::new();
     for scenario in scenarios {
-        let mut about_median: [Vec<f64>; CLIENTS.len()] = Default::default();
+        let mut about_median: Vec<(Kind, f64)> = Vec::new();
         for _ in 0..runs {
-            for (kind, figures) in CLIENTS.into_iter().zip(&mut about_median) {
+            for &kind in clients {
                 match (Plan { scenario, kind, accelerator, keep: false }).measure(&signals) {
                     Ok(summary) => {
                         println!("{}", row(&summary));
-                        figures.push(summary.rms_about_median);
+                        about_median.push((kind, summary.rms_about_median));
                     }
                     Err(error) => {
                         go_on(&signals)?;
@@ -37,8 +44,11 @@ pub(crate) fn print(scenarios: &[Scenario], runs: u32, accelerator: Accelerator)
                 }
             }
         }
-        let [ours, chronyd, _] = about_median.map(|figures| quantile(&sorted(figures.into_iter()), 0.5));
-        ratios.push(format!("{} {:.2}", scenario.name, ours / chronyd));
+        let median = |kind: Kind| {
+            let figures = about_median.iter().filter(|(of, _)| *of == kind).map(|(_, figure)| *figure);
+            quantile(&sorted(figures), 0.5)
+        };
+        ratios.push(format!("{} {:.2}", scenario.name, median(Kind::Driftless) / median(Kind::Chronyd)));
     }
     println!("\nRMS about the median, driftless / chronyd, median of the runs: {}", ratios.join(", "));
     Ok(())
