@@ -12,6 +12,7 @@ use driftless_core::source::{Peer, PollExponent, SourceClass, SourceConfig, Sour
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
+use driftless_linux::footprint;
 use driftless_linux::poll::{self, Direction};
 use driftless_linux::signal::Signals;
 use serde_json::Value;
@@ -85,6 +86,9 @@ enum Waker {
     Mail(Mail),
 }
 
+/// When the code that only the start needed is let go, and how often what was needed once since.
+const LEAN_FIRST: Span = Span::from_secs(5);
+const LEAN_EVERY: Span = Span::from_secs(600);
 /// `ECONNRESET`: what is told of a stream that ended before its answer.
 const CONNECTION_RESET: i32 = 104;
 
@@ -163,9 +167,14 @@ impl Daemon {
 
     /// Until somebody ends it: does what the engine wants, waits, and tells it what happened.
     fn live(&mut self, flags: &Flags) -> Result<(), RunError> {
+        let mut lean_at = self.now.raw + LEAN_FIRST;
         while !self.signals.should_end() {
             self.act()?;
             self.rest()?;
+            if self.now.raw >= lean_at && !self.is_plain {
+                footprint::release_code();
+                lean_at = self.now.raw + LEAN_EVERY;
+            }
             if self.signals.take_reload() {
                 self.reload(flags)?;
             }

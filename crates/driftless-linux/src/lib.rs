@@ -7,6 +7,7 @@ pub mod channel;
 pub mod clock;
 pub mod clock_set;
 pub mod entropy;
+pub mod footprint;
 mod ioctl;
 pub mod kmsg;
 mod look;

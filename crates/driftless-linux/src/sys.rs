@@ -55,6 +55,14 @@ pub(crate) fn user_hz() -> i64 {
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) }
 }
 
+/// `madvise(2)` with `MADV_DONTNEED` on code.
+pub(crate) fn forget_code(from: usize, length: usize) -> Result<()> {
+    // SAFETY: the caller took the range from the kernel's own list: a private, executable mapping of a file that is not writable. Its pages were
+    // never written, so that the kernel reads the same again at the next touch (madvise(2), file mappings).
+    let code = unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
 /// `poll(2)`: how many are ready.
 pub(crate) fn poll(set: &mut [libc::pollfd], timeout_ms: i32) -> Result<usize> {
     let count = libc::nfds_t::try_from(set.len()).map_err(Error::other)?;
