@@ -44,7 +44,7 @@ impl Density {
             Law::None => Self::Point,
             Law::Exponential { mean } => Self::Exponential { mean },
             Law::Normal { mean, sd } => Self::Normal { mean, sd },
-            Law::LogNormal { median, sigma } => Self::LogNormal { log_median: median.ln(), sigma },
+            Law::LogNormal { median, sigma } => Self::LogNormal { log_median: libm::log(median), sigma },
             Law::Gamma { shape, mean } => Self::Gamma { shape, scale: mean / shape },
             Law::Heavy { scale, factors, .. } => Self::Table { scale, logs: product(factors) },
         }
@@ -55,14 +55,14 @@ impl Density {
         if excess < 0.0 {
             return NEVER;
         }
-        let log = excess.max(1e-12).ln();
+        let log = libm::log(excess.max(1e-12));
         match self {
             Self::Point => 0.0,
             Self::Exponential { mean } => -excess / mean,
             Self::Normal { mean, sd } => -0.5 * ((excess - mean) / sd).powi(2),
             Self::LogNormal { log_median, sigma } => -0.5 * ((log - log_median) / sigma).powi(2) - log,
             Self::Gamma { shape, scale } => (shape - 1.0) * log - excess / scale - lgamma(*shape),
-            Self::Table { scale, logs } => between(logs, (log - scale.ln() - TABLE_FROM) / TABLE_STEP),
+            Self::Table { scale, logs } => between(logs, (log - libm::log(*scale) - TABLE_FROM) / TABLE_STEP),
         }
     }
 }
@@ -70,15 +70,15 @@ impl Density {
 /// log densities of the product of `factors` unit exponentials: p(x) = ∫ p'(x/y) exp(−y)/y dy, y = exp(v).
 fn product(factors: u8) -> Vec<f64> {
     let point = |index: u16| TABLE_FROM + TABLE_STEP * f64::from(index);
-    let mut logs: Vec<f64> = (0..TABLE_LENGTH).map(|index| -point(index).exp()).collect();
+    let mut logs: Vec<f64> = (0..TABLE_LENGTH).map(|index| -libm::exp(point(index))).collect();
     for _ in 1..factors {
         let more = |index: u16| {
             let terms = (0..TABLE_LENGTH).map(|other| {
                 let v = point(other) / 2.0;
                 let rest = between(&logs, (point(index) - v - TABLE_FROM) / TABLE_STEP);
-                (rest - v.exp()).exp()
+                libm::exp(rest - libm::exp(v))
             });
-            (terms.sum::<f64>() * TABLE_STEP / 2.0).max(f64::MIN_POSITIVE).ln()
+            libm::log((terms.sum::<f64>() * TABLE_STEP / 2.0).max(f64::MIN_POSITIVE))
         };
         logs = (0..TABLE_LENGTH).map(more).collect();
     }
@@ -104,7 +104,7 @@ mod tests {
     fn two_exponentials_multiply_to_a_bessel_function() {
         // 2 K0(2) = 0.2278, 2 K0(4) = 0.02232: the density of the product of two unit exponentials at 1 and at 4.
         let density = Density::of(Law::Heavy { scale: 1.0, factors: 2, cap: 1e9 });
-        let at = |x: f64| density.log(x).exp();
+        let at = |x: f64| libm::exp(density.log(x));
         assert!((at(1.0) - 0.2278).abs() < 3e-3, "{}", at(1.0));
         assert!((at(4.0) - 0.02232).abs() < 1e-3, "{}", at(4.0));
     }

@@ -225,7 +225,7 @@ impl Law {
             Self::None => 0.0,
             Self::Exponential { mean } => mean * noise.exponential(),
             Self::Normal { mean, sd } => (mean + sd * noise.normal()).max(0.0),
-            Self::LogNormal { median, sigma } => median * (sigma * noise.normal()).exp(),
+            Self::LogNormal { median, sigma } => median * libm::exp(sigma * noise.normal()),
             Self::Gamma { shape, mean } => {
                 Gamma::new(shape, mean / shape).map_or(mean, |law| law.sample(&mut noise.0))
             }

@@ -161,7 +161,7 @@ impl Belief {
         let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
         for (index, log) in (0..POINTS).zip(&logs) {
-            let (w, x) = ((log - top).exp(), point(index) - self.offset);
+            let (w, x) = (libm::exp(log - top), point(index) - self.offset);
             sum += w;
             first += w * x;
             second += w * x * x;

@@ -165,7 +165,7 @@ impl Oscillator {
         self.walk += config.wander_ppb * 1e-9 * cell_s.sqrt() * self.noise.normal();
         let middle_s = self.at.seconds() + cell_s / 2.0;
         let white = config.white_ppb * 1e-9 / cell_s.sqrt() * self.noise.normal();
-        let thermal = config.thermal_ppm * 1e-6 * (TAU * middle_s / config.thermal_period).sin();
+        let thermal = config.thermal_ppm * 1e-6 * libm::sin(TAU * middle_s / config.thermal_period);
         let ageing = config.ageing_ppm * 1e-6 * middle_s / 86_400.0;
         self.intended = thermal + ageing;
         self.rate = config.drift_ppm * 1e-6 + self.walk + white + self.intended;

@@ -200,7 +200,7 @@ impl Histogram {
         reason = "`as` saturates, and the index is held"
     )]
     fn add(&mut self, value: f64) {
-        let place = (value.log2() - Self::LEAST_LOG2) * Self::PER_OCTAVE;
+        let place = (libm::log2(value) - Self::LEAST_LOG2) * Self::PER_OCTAVE;
         let index = (place.max(0.0) as usize).min(Self::BINS - 1);
         if let Some(count) = self.counts.get_mut(index) {
             *count += 1;
@@ -217,7 +217,7 @@ impl Histogram {
             left -= count;
             log2 += 1.0 / Self::PER_OCTAVE;
         }
-        log2.exp2()
+        libm::exp2(log2)
     }
 }
 

@@ -66,7 +66,7 @@ impl Chance {
 
     /// Every order of magnitude is as likely.
     fn scale(&mut self, low: f64, high: f64) -> f64 {
-        self.between(low.ln(), high.ln()).exp()
+        libm::exp(self.between(libm::log(low), libm::log(high)))
     }
 
     /// The same with either sign.

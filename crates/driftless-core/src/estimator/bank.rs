@@ -44,7 +44,7 @@ impl Seen {
     pub(crate) fn new(interval: Interval, scatter: &Scatter, lateness_s: f64) -> Self {
         let scattered = WANDERS.map(|wander| Interval {
             half_width_s: 0.0,
-            noise_s: scatter.variance(wander).sqrt().max(interval.noise_s).hypot(lateness_s),
+            noise_s: libm::hypot(scatter.variance(wander).sqrt().max(interval.noise_s), lateness_s),
             ..interval
         });
         Self { interval, scattered }
@@ -104,7 +104,7 @@ impl Bank {
         let mut likelihood = 0.0;
         for (index, filter) in self.filters.iter_mut().enumerate() {
             let log_likelihood = filter.update(seen.to(index));
-            likelihood += self.weights[index] * log_likelihood.exp();
+            likelihood += self.weights[index] * libm::exp(log_likelihood);
             self.log_weights[index] = FORGETTING * self.log_weights[index] + log_likelihood;
         }
         let best = self.log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -115,7 +115,7 @@ impl Bank {
         let sum: f64 = plain.iter().sum();
         self.weights = plain.map(|weight| weight / sum);
         self.mix();
-        likelihood.max(f64::MIN_POSITIVE).ln()
+        libm::log(likelihood.max(f64::MIN_POSITIVE))
     }
 
     /// The mixture's mean and covariance as one belief. Its wander is the root of the weighted mean of squares, so that predicting it is the same

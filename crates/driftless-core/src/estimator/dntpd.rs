@@ -308,7 +308,7 @@ impl Regressions {
         let (held, held_error) = self.held;
         let Some(line) = self.first() else { return self.held };
         let (slope, error) = self.along(&line);
-        let is_contradicted = (slope - held).abs().0 > OFFSET_DEVIATIONS * error.0.hypot(held_error.0);
+        let is_contradicted = (slope - held).abs().0 > OFFSET_DEVIATIONS * libm::hypot(error.0, held_error.0);
         if line.is_trusted() || is_contradicted {
             return (slope, error);
         }
@@ -327,7 +327,7 @@ impl Regressions {
         let wandered = (by * by - chance * chance).max(0.0).sqrt();
         let share = if wandered > 0.0 { (wandered / by).powi(2) } else { 0.0 };
         let elapsed_s = self.points.last().map_or(0.0, |last| last.after(oldest.sample.raw));
-        let error = first.slope_error.0.hypot(wandered).hypot(WANDER * elapsed_s.sqrt());
+        let error = libm::hypot(libm::hypot(first.slope_error.0, wandered), WANDER * elapsed_s.sqrt());
         (Frequency(first.slope.0 + share * by), Frequency(error))
     }
 
@@ -371,7 +371,7 @@ impl Regressions {
         }
         self.points.drain(..STAGGER);
         let by = second.slope - first.slope;
-        let error = first.slope_error.0.hypot(second.slope_error.0);
+        let error = libm::hypot(first.slope_error.0, second.slope_error.0);
         let is_another = is_bent && by.abs().0 > (CONTRADICTION_MAX * error).max(HELD_ERROR_MIN.0);
         if !is_another {
             return Verdict::Usual;
@@ -384,7 +384,7 @@ impl Regressions {
     fn is_contradicted(&self, point: &Point) -> bool {
         let Some(level) = self.level() else { return false };
         let (at, (_, frequency_error)) = (point.sample.raw, self.frequency());
-        let deviation = level.error_at(at, frequency_error).hypot(level.spread_s);
+        let deviation = libm::hypot(level.error_at(at, frequency_error), level.spread_s);
         let least_s = if self.points.len() < LINE_SAMPLES { JUMP_MIN_YOUNG_S } else { JUMP_MIN_S };
         let limit = least_s + CONTRADICTION_MAX * deviation + self.leeway(point);
         (point.y_s - level.at(at)).abs() > limit
@@ -407,7 +407,7 @@ impl Regressions {
         let grown = beside(late) - beside(early);
         let growth = beside(early) * late.after(early.sample.raw) / early.after(good.sample.raw);
         let drifted = self.frequency().1.0 * late.after(early.sample.raw);
-        let noise = level.spread_s.hypot(drifted) + self.leeway(early) + self.leeway(late);
+        let noise = libm::hypot(level.spread_s, drifted) + self.leeway(early) + self.leeway(late);
         let is_telling = growth.abs() > TELLING_DEVIATIONS * noise;
         let share = grown / growth;
         let by = mean(&self.aside, beside);

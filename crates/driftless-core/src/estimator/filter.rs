@@ -64,12 +64,12 @@ impl Filter {
         if seen.half_width_s <= 0.0 {
             let deviations = innovation / sd;
             self.learn(variance, innovation, variance);
-            return -0.5 * deviations * deviations - sd.ln() - LN_SQRT_TAU;
+            return -0.5 * deviations * deviations - libm::log(sd) - LN_SQRT_TAU;
         }
         let cut =
             normal::truncate((innovation - seen.half_width_s) / sd, (innovation + seen.half_width_s) / sd);
         self.learn(variance, cut.mean * sd, variance * (1.0 - cut.variance));
-        cut.log_probability - (2.0 * seen.half_width_s.max(1e-10)).ln()
+        cut.log_probability - libm::log(2.0 * seen.half_width_s.max(1e-10))
     }
 
     /// A look of this variance moved its own mean by `shift` and shrank its variance by `shrink`: what that means for both states.

@@ -33,7 +33,7 @@ pub(crate) fn truncate(low: f64, high: f64) -> Truncated {
     let (at_low, at_high) = (density(low), density(high));
     let mean = (at_low - at_high) / probability;
     let variance = 1.0 + (edge(low, at_low) - edge(high, at_high)) / probability - mean * mean;
-    Truncated { mean, variance: variance.clamp(1e-12, 1.0), log_probability: probability.ln() }
+    Truncated { mean, variance: variance.clamp(1e-12, 1.0), log_probability: libm::log(probability) }
 }
 
 /// The density is all but flat across so narrow an interval: uniform, tilted by its slope.
@@ -42,7 +42,7 @@ fn narrow(middle: f64, width: f64) -> Truncated {
     Truncated {
         mean: middle - middle * variance,
         variance: variance.clamp(1e-12, 1.0),
-        log_probability: -middle * middle / 2.0 + (INV_SQRT_TAU * width.max(f64::MIN_POSITIVE)).ln(),
+        log_probability: -middle * middle / 2.0 + libm::log(INV_SQRT_TAU * width.max(f64::MIN_POSITIVE)),
     }
 }
 
@@ -52,12 +52,12 @@ fn tail(low: f64, high: f64) -> Truncated {
     Truncated {
         mean: low + length,
         variance: (length * length).max(1e-12),
-        log_probability: -low * low / 2.0 + (INV_SQRT_TAU * length.max(f64::MIN_POSITIVE)).ln(),
+        log_probability: -low * low / 2.0 + libm::log(INV_SQRT_TAU * length.max(f64::MIN_POSITIVE)),
     }
 }
 
 fn density(x: f64) -> f64 {
-    if x.is_infinite() { 0.0 } else { INV_SQRT_TAU * (-x * x / 2.0).exp() }
+    if x.is_infinite() { 0.0 } else { INV_SQRT_TAU * libm::exp(-x * x / 2.0) }
 }
 
 fn edge(x: f64, density: f64) -> f64 {

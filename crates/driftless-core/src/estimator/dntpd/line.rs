@@ -121,7 +121,7 @@ impl Level {
     /// Standard deviation of [`Self::at`] when the frequency is known to `frequency_error`.
     pub(super) fn error_at(&self, at: RawTime, frequency_error: Frequency) -> f64 {
         let of_mean = self.spread_s / count(self.samples).sqrt();
-        of_mean.hypot(frequency_error.0 * self.lag(at))
+        libm::hypot(of_mean, frequency_error.0 * self.lag(at))
     }
 
     fn lag(&self, at: RawTime) -> f64 {
