@@ -5,6 +5,7 @@ use driftless_core::clock::Rate;
 use driftless_core::engine::{Method, StepPolicy};
 use driftless_core::report::{Report, State};
 use driftless_core::source::SourceClass;
+use driftless_sim::device::{DeviceConfig, KindWord};
 use driftless_sim::hypervisor::Happening;
 use driftless_sim::link::Period;
 use driftless_sim::scenario::{GuestConfig, Scenario, ServerConfig};
@@ -95,6 +96,29 @@ fn a_pause_is_stepped_over_and_leaves_the_frequency() {
     assert!(after < 1e-3, "{after}");
     let frequency = report(&world).frequency.unwrap();
     assert!((frequency - before).abs() < 2.0, "{before} {frequency}");
+}
+
+#[test]
+fn an_rtc_beside_the_host_has_no_say_in_whether_the_guest_was_interrupted() {
+    let mut scenario = guest(676.0, 0.0, StepPolicy::Auto).scenario;
+    scenario.devices =
+        vec![DeviceConfig { kind: KindWord::Rtc, minpoll: Some(4), ..DeviceConfig::default() }];
+    let mut world = World::new(scenario, 42);
+    world.run(120.0);
+    world.strike(Happening::Pause { lasts: 60.0, counter_runs: false, packets_lost: false, sign: None });
+    world.run(80.0);
+    let report = report(&world);
+    assert_eq!(
+        (report.interruptions, report.state),
+        (1, State::Synchronised),
+        "{:?}",
+        report.last_interruption
+    );
+    let found = report.last_interruption.unwrap();
+    assert!(
+        (found.jump - 60.0).abs() < 0.1 && (found.offset - 60.0).abs() < 0.1,
+        "before it was corrected: {found:?}"
+    );
 }
 
 #[test]

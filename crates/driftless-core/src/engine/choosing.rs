@@ -5,7 +5,7 @@ use crate::disruption::{Jump, Sign};
 use crate::estimator::{Estimate, Verdict};
 use crate::event::Event;
 use crate::selection::{Candidate, combine, select};
-use crate::source::{LookError, Reading, SourceId};
+use crate::source::{LookError, Reading, SourceClass, SourceId};
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};
 
 use super::{DOUBT_BURST, Engine, Policy, Source};
@@ -21,9 +21,7 @@ impl Engine {
             Verdict::Jumped(by) => {
                 let after = self.sources.get(usize::from(id.0)).map_or(looked, |source| source.fitted);
                 let alike = self.disruption.jumped(Jump { id, after, seen: looked, by });
-                let live = self.sources.iter().filter(|source| source.is_live(now)).count();
-                let votes = alike.len() + usize::from(self.disruption.has_witness(now.raw));
-                if votes * 2 > live {
+                if self.is_carried(now, &alike) {
                     self.interrupted(now, &alike, looked, by);
                 }
                 self.emit(Event::Jumped { source: id, by });
@@ -40,6 +38,17 @@ impl Engine {
             Verdict::PathChanged(by) => self.emit(Event::PathChanged { source: id, by }),
             Verdict::Usual | Verdict::Ignored | Verdict::Outlier => {}
         }
+    }
+
+    /// Whether enough of the sources that answer jumped alike, a sign from elsewhere counting as one of them. The counter is common to all, whatever
+    /// their tier; only an RTC does not vote beside others: it is looked at that seldom, and set by the kernel itself.
+    fn is_carried(&self, now: Now, alike: &[SourceId]) -> bool {
+        let is_rtc_alone = self.best_tier(now) == Some(SourceClass::Rtc.tier(true));
+        let has_vote = |source: &Source| source.inquiry.config().class != SourceClass::Rtc || is_rtc_alone;
+        let live = self.sources.iter().filter(|source| source.is_live(now) && has_vote(source)).count();
+        let jumped = |id: &&SourceId| self.sources.get(usize::from(id.0)).is_some_and(has_vote);
+        let votes = alike.iter().filter(jumped).count();
+        votes > 0 && (votes + usize::from(self.disruption.has_witness(now.raw))) * 2 > live
     }
 
     /// Something may have stopped the guest or moved its clock: nothing is steered before a source was looked at, which is done at once.
