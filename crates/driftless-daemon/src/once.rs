@@ -16,8 +16,10 @@ use crate::run::{Daemon, RunError};
 pub fn observe(mut config: Config, max_bound: Seconds, patience: Span) -> Result<Value, RunError> {
     config.observe.value = true;
     let signals = Signals::install()?;
-    config.control.value = std::env::temp_dir().join(format!("driftless-once-{}.sock", std::process::id()));
-    let mut daemon = Daemon::new(config, signals)?;
+    // What the daemon's configuration wants to be done is the daemon's to do.
+    config.on_interruption.value.clear();
+    config.on_synchronised.value.clear();
+    let mut daemon = Daemon::new(config, signals, true)?;
     let end = daemon.clock.now().raw + patience;
     // One look at a device is the best of several already.
     let is_device = |source: &SourceConfig| matches!(source.endpoint, Endpoint::Device { .. });

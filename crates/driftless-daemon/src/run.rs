@@ -98,7 +98,7 @@ const CONNECTION_RESET: i32 = 104;
 /// [`RunError`]: it cannot begin, or cannot go on.
 pub fn run(flags: &Flags, config: Config, presence: &Presence) -> Result<(), RunError> {
     let signals = Signals::install()?;
-    let mut daemon = Daemon::new(config, signals)?;
+    let mut daemon = Daemon::new(config, signals, false)?;
     // The first look comes before whatever can wait.
     daemon.act()?;
     let _pid_file = presence.announce()?;
@@ -115,15 +115,16 @@ pub fn run(flags: &Flags, config: Config, presence: &Presence) -> Result<(), Run
 }
 
 impl Daemon {
-    pub(crate) fn new(config: Config, signals: Signals) -> Result<Self, RunError> {
+    /// `is_brief`: a look that is over soon. It watches for nothing, and nobody asks it anything.
+    pub(crate) fn new(config: Config, signals: Signals, is_brief: bool) -> Result<Self, RunError> {
         let mut clock = clock(config.observe.value);
         // Time simulators claim that descriptors foreign to them are readable at any time: the loop would spin.
         let has_simulated_descriptors = signals.wake().is_none();
         let is_plain = config.plain_io.value || has_simulated_descriptors;
         let mut sources = config.source_configs()?;
-        let signs = watch(&mut sources, is_plain);
+        let signs = if is_brief { Signs::default() } else { watch(&mut sources, is_plain) };
         let engine = start_engine(&config, &sources, clock.as_mut());
-        let control = if has_simulated_descriptors { None } else { listen(&config)? };
+        let control = if has_simulated_descriptors || is_brief { None } else { listen(&config)? };
         let now = clock.now();
         log::info!(
             "{} {}; sources: {} ({})",
