@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use driftless_core::time::{RawTime, Seconds};
-use driftless_linux::rtc;
+use driftless_linux::{clock, rtc};
 
 /// The watch on one real-time clock.
 #[derive(Debug)]
@@ -61,11 +61,10 @@ impl RtcWatch {
     }
 
     /// Looks. `pace` is the true second's rate against the counter, as far as it is known.
-    pub(crate) fn look(&mut self, now: RawTime, pace: f64) -> Glance {
-        match rtc::since_epoch(&self.path) {
-            Some(second) => self.shown(now, pace, second),
-            None => Glance::Useless,
-        }
+    pub(crate) fn look(&mut self, pace: f64) -> Glance {
+        let before = clock::now().0.raw;
+        let Some(second) = rtc::since_epoch(&self.path) else { return Glance::Useless };
+        self.shown((before, clock::now().0.raw), pace, second)
     }
 
     /// Begins anew.
@@ -87,18 +86,18 @@ impl RtcWatch {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
-    fn shown(&mut self, now: RawTime, pace: f64, second: i64) -> Glance {
-        let low_s = second as f64;
+    fn shown(&mut self, (before, after): (RawTime, RawTime), pace: f64, second: i64) -> Glance {
+        // It was read at some time between: a guest that was kept waiting meanwhile is no interrupted one.
+        let took_s = Seconds::from(after - before).0 * pace;
+        let passed_s = self.known.map_or(0.0, |known| Seconds::from(before - known.at).0 * pace);
+        let elapsed_s = self.known.map_or(0.0, |known| known.elapsed_s) + passed_s;
+        let (low_s, high_s) = (second as f64 - elapsed_s - took_s, second as f64 + 1.0 - elapsed_s);
+        let mut next = Known { at: before, elapsed_s, low_s, high_s, second, since_s: elapsed_s };
         let Some(known) = self.known else {
-            let first = Known { at: now, elapsed_s: 0.0, low_s, high_s: low_s + 1.0, second, since_s: 0.0 };
-            self.known = Some(first);
+            self.known = Some(next);
             return Glance::Usual;
         };
-        let passed_s = Seconds::from(now - known.at).0 * pace;
-        let elapsed_s = known.elapsed_s + passed_s;
         let doubt_s = passed_s * DRIFT_MAX;
-        let low_s = low_s - elapsed_s;
-        let mut next = Known { at: now, elapsed_s, low_s, high_s: low_s + 1.0, second, since_s: elapsed_s };
         if second == known.second {
             if elapsed_s - known.since_s > FROZEN_S {
                 return Glance::Useless;
@@ -136,7 +135,7 @@ mod tests {
             #[expect(clippy::cast_possible_truncation, reason = "a clock shows whole seconds")]
             let second = clock(raw_s).floor() as i64;
             let at = RawTime::from_nanos(0) + Seconds(raw_s).to_span();
-            let glance = watch.shown(at, pace, second);
+            let glance = watch.shown((at, at), pace, second);
             glances += 1;
             if glance != Glance::Usual {
                 found.push((raw_s, glance));
@@ -173,6 +172,21 @@ mod tests {
                     "{phase} {pause_s}: {found:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_glance_that_takes_long_is_no_sign() {
+        let mut watch = watch();
+        let at = |seconds| RawTime::from_nanos(0) + Seconds(seconds).to_span();
+        for index in 0..60_i64 {
+            #[expect(clippy::cast_precision_loss, reason = "a minute")]
+            let before = index as f64 * 1.01;
+            // Each third is kept waiting, and reads at the end.
+            let took = if index % 3 == 2 { 0.7 } else { 0.001 };
+            #[expect(clippy::cast_possible_truncation, reason = "a clock shows whole seconds")]
+            let second = (START_S + before + took).floor() as i64;
+            assert_eq!(watch.shown((at(before), at(before + took)), 1.0, second), Glance::Usual, "{index}");
         }
     }
 

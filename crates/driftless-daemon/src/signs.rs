@@ -147,7 +147,7 @@ impl Signs {
         if rtc.due(pace).is_some_and(|due| now < due) {
             return None;
         }
-        match rtc.look(now, pace) {
+        match rtc.look(pace) {
             Glance::Usual => None,
             Glance::Moved => Some(Sign::RtcMoved),
             Glance::Useless => {
