@@ -137,7 +137,8 @@ impl Pushes {
                 }
                 Mail::Agent(index) => {
                     let Some(agent) = self.agents.get_mut(index) else { continue };
-                    if agent.serve(now, &mut found).is_err() {
+                    if let Err(error) = agent.serve(now, &mut found) {
+                        log::debug!("a guest agent's connection has ended: {error}");
                         self.agents.remove(index);
                     }
                 }
