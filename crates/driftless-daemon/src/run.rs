@@ -200,8 +200,8 @@ impl Daemon {
         self.memory.turn(&self.engine, now);
         self.consequences.turn(now);
         self.pushes.turn(now.raw);
-        let learnt = self.engine.learnt_frequency(now);
-        let true_pace = learnt.map_or_else(|| self.engine.pace(), |learnt| 1.0 + learnt.frequency.0);
+        // Not the clock's own pace, which has slews of some percent in it.
+        let true_pace = 1.0 + self.engine.learnt_frequency(now).map_or(0.0, |learnt| learnt.frequency.0);
         // Never without a deadline, even where nobody is left to ask.
         let due = (self.engine.deadline().into_iter())
             .chain(self.signs.deadline(true_pace))

@@ -127,10 +127,13 @@ impl Signs {
         found
     }
 
-    /// An interruption was found: what the real-time clock showed before it means nothing any more.
-    pub(crate) const fn interrupted(&mut self) {
+    /// An interruption was found: what the real-time clock showed before it means nothing any more, and the other signs of it are old.
+    pub(crate) fn interrupted(&mut self) {
         if let Some(rtc) = &mut self.rtc {
             rtc.forget();
+        }
+        for watched in [Watched::Kmsg, Watched::Uevents, Watched::VmClock] {
+            let _ = self.read(watched);
         }
     }
 
@@ -291,6 +294,10 @@ mod tests {
         put(&mut page, 0x68, &9_u64.to_le_bytes());
         std::fs::write(file.path(), &page).unwrap();
         assert_eq!(signs.after_wait(at(2_000), at(2_000), 1.0), [Sign::NewGeneration]);
+        put(&mut page, 0x10, &8_u64.to_le_bytes());
+        std::fs::write(file.path(), &page).unwrap();
+        signs.interrupted();
+        assert_eq!(signs.after_wait(at(3_000), at(3_000), 1.0), [], "that is over");
     }
 
     #[test]
