@@ -86,7 +86,7 @@ enum Waker {
     Mail(Mail),
 }
 
-/// When the code that only the start needed is let go, and how often what was needed once since.
+/// When the pages that only the start needed are let go, and how often those needed once since.
 const LEAN_FIRST: Span = Span::from_secs(5);
 const LEAN_EVERY: Span = Span::from_secs(600);
 /// `ECONNRESET`: what is told of a stream that ended before its answer.
@@ -173,7 +173,7 @@ impl Daemon {
             self.act()?;
             self.rest()?;
             if self.now.raw >= lean_at && !self.is_plain {
-                footprint::release_code();
+                footprint::release_files();
                 lean_at = self.now.raw + LEAN_EVERY;
             }
             if self.signals.take_reload() {

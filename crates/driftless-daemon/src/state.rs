@@ -152,7 +152,7 @@ fn prior(state: &State, boot: &Boot) -> Result<FrequencyPrior, StateError> {
     }
     Ok(FrequencyPrior {
         frequency: Frequency::from_ppm(ppm),
-        error: Frequency::from_ppm(state.frequency_error.hypot(added)),
+        error: Frequency::from_ppm((state.frequency_error * state.frequency_error + added * added).sqrt()),
     })
 }
 

@@ -55,10 +55,10 @@ pub(crate) fn user_hz() -> i64 {
     unsafe { libc::sysconf(libc::_SC_CLK_TCK) }
 }
 
-/// `madvise(2)` with `MADV_DONTNEED` on code.
-pub(crate) fn forget_code(from: usize, length: usize) -> Result<()> {
-    // SAFETY: the caller took the range from the kernel's own list: a private, executable mapping of a file that is not writable. Its pages were
-    // never written, so that the kernel reads the same again at the next touch (madvise(2), file mappings).
+/// `madvise(2)` with `MADV_DONTNEED` on unwritten file pages.
+pub(crate) fn forget_pages(from: usize, length: usize) -> Result<()> {
+    // SAFETY: the caller took the range from the kernel's own list: a private mapping of a file that may not be written and has no pages of its
+    // own. So the kernel reads the same again at the next touch (madvise(2), file mappings).
     let code = unsafe { libc::madvise(from as *mut libc::c_void, length, libc::MADV_DONTNEED) };
     if code < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
