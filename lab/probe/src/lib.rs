@@ -41,6 +41,8 @@ pub const PHC_STEP_ORDERED: usize = 19;
 pub const PHC_STEP_MADE: usize = 20;
 /// Host → guest: by how much, ns.
 pub const PHC_STEP: usize = 21;
+/// Host → guest: ms between two looks at the client's status, each of which wakes it; 0 for half a second.
+pub const STATUS_EVERY_MS: usize = 23;
 /// Guest → host: goes up with each new status; odd while it is written.
 pub const STATUS_SERIAL: usize = 14;
 /// Guest → host: octets of the status.

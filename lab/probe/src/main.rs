@@ -43,7 +43,9 @@ fn main() -> Result<()> {
         if let Some(program) = &program {
             agent.keep_client(program, &rest)?;
         }
-        if reported.elapsed() > STATUS_EVERY && agent.client.is_some() {
+        let asked_ms = u64::try_from(shared.load(page::STATUS_EVERY_MS)).unwrap_or(0);
+        let every = if asked_ms == 0 { STATUS_EVERY } else { Duration::from_millis(asked_ms) };
+        if reported.elapsed() > every && agent.client.is_some() {
             agent.report();
             reported = Instant::now();
         }

@@ -155,6 +155,11 @@ impl Guest {
         Ok(start)
     }
 
+    /// Lets the agent ask the client for its status every ten seconds only: each time wakes it, and its own wake-ups are to be counted.
+    pub(crate) fn let_rest(&self) {
+        self.shared.store(page::STATUS_EVERY_MS, 10_000);
+    }
+
     /// Starts or ends the client under test.
     pub(crate) fn set_client(&self, runs: bool) {
         self.shared.store(page::CLIENT, i64::from(runs));

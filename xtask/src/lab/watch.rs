@@ -40,6 +40,7 @@ impl Watch {
     ) -> Result<Self> {
         let mut csv = File::create(bench.folder.join("samples.csv"))?;
         writeln!(csv, "{}", Look::CSV_HEADER)?;
+        guest.let_rest();
         guest.set_client(true);
         let mut watch = Self { start: Instant::now(), looks: Vec::new(), resumed: Vec::new() };
         let mut events = scenario.events.iter().peekable();
