@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The built-in scenarios
     #[arg(long, conflicts_with = "scenario")]
     list: bool,
-    /// A built-in scenario, or a file with [[scenario]] in it
+    /// A built-in scenario, or a TOML file of scenarios
     #[arg(long, value_name = "NAME|FILE", required_unless_present = "list")]
     scenario: Option<String>,
     /// The seed, or the first of several
