@@ -3,7 +3,7 @@
 //! A driver feeds what happened, carries out what is asked until nothing more is, and comes back at the deadline. `now` is a
 //! reading of (raw, wall) that the driver took; the engine reads no clock.
 //!
-//! The way of one sample: [`Input::Datagram`] → [`crate::source::Association::receive`] → [`Estimator::add`] → [`crate::selection::select`] → a look at the
+//! The way of one sample: [`Input::Datagram`] → [`crate::source::Association::receive`] → [`crate::estimator::Estimator::add`] → [`crate::selection::select`] → a look at the
 //! clock ([`ClockCommand::Read`]) → [`crate::discipline::correct`] → [`Output::Clock`].
 
 mod choosing;
