@@ -86,6 +86,8 @@ struct Track {
     scatter: Scatter,
     /// Something was noticed from outside: the next sample alone may show a jump.
     expects_jump: bool,
+    /// The doubt that is open began with such a sample.
+    is_announced: bool,
     /// What the present path adds to each measured offset by the difference of its directions, as far as its changes have shown.
     asymmetry_s: f64,
     /// A new path that is being learnt.
@@ -245,6 +247,7 @@ impl Track {
             aside: Vec::new(),
             scatter: Scatter::default(),
             expects_jump: false,
+            is_announced: false,
             asymmetry_s: 0.0,
             path: None,
             last: *sample,
@@ -274,8 +277,10 @@ impl Track {
             if self.aside.last().is_some_and(|last| verdict::is_apart(last, &(raw, seen.clone()))) {
                 self.aside.clear();
             }
+            self.is_announced = expects_jump || self.is_announced && !self.aside.is_empty();
             self.aside.push((raw, seen.clone()));
-            let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside) else {
+            let Some((bank, verdict)) = verdict::decide(&self.bank, self.at, &self.aside, self.is_announced)
+            else {
                 return Verdict::Doubtful;
             };
             self.bank = bank;

@@ -37,8 +37,14 @@ const JUMP_MIN_S: f64 = 5e-3;
 /// How much better, in log likelihood, a change of rate must explain the samples than a jump.
 const RATE_ADVANTAGE: f64 = 3.0;
 
-/// The new belief at the last sample kept aside, once there are enough of them.
-pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Option<(Bank, Verdict)> {
+/// The new belief at the last sample kept aside, once there are enough of them. `is_announced`: a sign from outside spoke of a jump, so that a small
+/// one is one.
+pub(super) fn decide(
+    old: &Bank,
+    at: RawTime,
+    aside: &[(RawTime, Seen)],
+    is_announced: bool,
+) -> Option<(Bank, Verdict)> {
     let (first, last) = (aside.first()?, aside.last()?);
     let elapsed_s = Seconds::from(first.0 - at).0.max(1e-3);
     let before = old.belief().predicted(elapsed_s);
@@ -55,7 +61,7 @@ pub(super) fn decide(old: &Bank, at: RawTime, aside: &[(RawTime, Seen)]) -> Opti
     let change_likelihood = follow(&mut changed, aside);
     let spent_s = Seconds::from(last.0 - at).0;
     let expected = old.belief().predicted(spent_s);
-    let is_small = innovation_s.abs() < JUMP_MIN_S;
+    let is_small = innovation_s.abs() < JUMP_MIN_S && !is_announced;
     if !is_obvious && (is_small || change_likelihood > jump_likelihood + RATE_ADVANTAGE) {
         let by = Frequency(changed.belief().frequency - expected.frequency);
         return Some((changed, Verdict::RateChanged(by)));
