@@ -1,10 +1,10 @@
 //! dntpd's way of steering: what its gates permit, and no more (contract D12 to D14).
 
 use crate::clock::Rate;
-use crate::engine::StepPolicy;
 use crate::estimator::Estimate;
 use crate::estimator::dntpd::Permits;
 use crate::event::StepReason;
+use crate::policy::StepPolicy;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
 use super::{Phase, is_allowed, split};

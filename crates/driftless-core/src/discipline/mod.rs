@@ -7,9 +7,9 @@ mod gated;
 mod split;
 
 use crate::clock::Rate;
-use crate::engine::StepPolicy;
 use crate::estimator::Estimate;
 use crate::event::StepReason;
+use crate::policy::StepPolicy;
 use crate::time::{Frequency, Now, RawTime, Seconds, Span};
 
 pub use gated::{Gated, gated};

@@ -41,12 +41,6 @@ pub struct Config {
     pub prior: Option<FrequencyPrior>,
 }
 
-/// Unpredictable bits for the wire (RFC 9109, RFC 8633 section 5.4).
-pub trait Entropy {
-    /// 64 bits that nobody can guess.
-    fn next_u64(&mut self) -> u64;
-}
-
 /// What happened.
 #[derive(Debug)]
 pub enum Input<'a> {

@@ -8,7 +8,6 @@
 
 mod choosing;
 mod io;
-mod policy;
 mod reporting;
 mod steering;
 mod wallwatch;
@@ -16,8 +15,10 @@ mod wallwatch;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-pub use io::{Config, Entropy, FrequencyPrior, Input, Order, Output};
-pub use policy::{Leave, Method, OtherWriter, Policy, StepPolicy, StepPolicyError};
+pub use io::{Config, FrequencyPrior, Input, Order, Output};
+
+pub use crate::entropy::Entropy;
+pub use crate::policy::{Leave, Method, OtherWriter, Policy, StepPolicy, StepPolicyError};
 
 use crate::clock::ClockCommand;
 use crate::disruption::Disruption;

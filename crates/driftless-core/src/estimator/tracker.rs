@@ -1,6 +1,6 @@
 //! One source's estimator, of whichever method was chosen.
 
-use crate::engine::Method;
+use crate::policy::Method;
 use crate::sample::Sample;
 use crate::time::{Frequency, Now, Seconds, Span};
 

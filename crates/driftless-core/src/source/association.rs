@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::clock::Leap;
-use crate::engine::Entropy;
+use crate::entropy::Entropy;
 use crate::event::Rejection;
 use crate::sample::Sample;
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::engine::Entropy;
+use crate::entropy::Entropy;
 use crate::time::Now;
 
 use super::association::Seen;
