@@ -48,10 +48,12 @@ const WAYS: [Way; 5] = [Way::Precise, Way::ExtendedRaw, Way::Extended, Way::Basi
 const READINGS: (u32, u32) = (3, 10);
 /// What a look may take where a reading is slow (a PCI read takes a microsecond, a virtio request can take milliseconds).
 const LOOK_MAX: Span = Span::from_micros(200);
-/// How long a device is watched at first for whether it moves at all.
+/// How long a device is watched at first for whether it moves, and as a clock does.
 const PROOF: Span = Span::from_millis(2);
 /// A clock that has moved by less than this part of the time is taken for a frozen one.
 const FROZEN_PART: i64 = 100;
+/// One whose rate is off by more than this part is taken for a broken one: no card can be adjusted that far.
+const WRONG_RATE_PART: i64 = 5;
 /// What the kernel's interface resolves.
 const RESOLUTION: Seconds = Seconds(1e-9);
 
@@ -70,10 +72,8 @@ impl Phc {
         let first = phc.look()?;
         poll::wait(&[], Some(PROOF)).map_err(|error| refusal(&error))?;
         let second = phc.look()?;
-        let (moved, passed) = (second.device_ns - first.device_ns, second.at.raw - first.at.raw);
-        if moved.saturating_abs().saturating_mul(FROZEN_PART) < passed.as_nanos() {
-            return Err(LookError::Frozen);
-        }
+        let passed = second.at.raw - first.at.raw;
+        prove(second.device_ns.saturating_sub(first.device_ns), passed, first.width + second.width)?;
         Ok(phc)
     }
 
@@ -198,6 +198,17 @@ impl Phc {
     }
 }
 
+/// Whether a clock that moved by `moved` ns while so much time passed is one. `doubt` is how wide both looks were.
+fn prove(moved: i64, passed: Span, doubt: Span) -> Result<(), LookError> {
+    let passed = passed.as_nanos();
+    let wrong = moved.saturating_sub(passed).saturating_abs();
+    match () {
+        () if moved.saturating_abs().saturating_mul(FROZEN_PART) < passed => Err(LookError::Frozen),
+        () if wrong > passed / WRONG_RATE_PART + doubt.as_nanos() => Err(LookError::WrongRate),
+        () => Ok(()),
+    }
+}
+
 /// The reason to give when no way works: the first that is more than "this way does not exist".
 fn told(so_far: LookError, error: &io::Error) -> LookError {
     match error.raw_os_error() {
@@ -254,6 +265,16 @@ mod tests {
         for offset in &shown {
             assert!((*offset - shown[0]).abs() < Seconds(1e-3), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_runs_wild_is_refused() {
+        let (passed, doubt) = (Span::from_micros(2_100), Span::from_micros(1));
+        let proved = |moved_us: i64| prove(moved_us * 1_000, passed, doubt);
+        assert_eq!((proved(2_100), proved(2_400), proved(1_900)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((proved(0), proved(15)), (Err(LookError::Frozen), Err(LookError::Frozen)));
+        assert_eq!((proved(4_200), proved(-2_100)), (Err(LookError::WrongRate), Err(LookError::WrongRate)));
+        assert_eq!(prove(9_000_000, passed, Span::from_millis(9)), Ok(()), "looks too wide to tell");
     }
 
     #[test]

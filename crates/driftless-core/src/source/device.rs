@@ -63,6 +63,9 @@ pub enum LookError {
     /// It has not moved since the last look.
     #[error("the device's clock stands still")]
     Frozen,
+    /// It moves, but by far more or less than time passes: nothing can be learnt from it.
+    #[error("the device's clock does not run at the rate of time")]
+    WrongRate,
     /// It answers, but gives no time (a vmclock page without a clock, a PHC without a valid time).
     #[error("the device gives no time")]
     NoTime,
