@@ -14,7 +14,7 @@ use super::boot::{Accelerator, Boot};
 use super::client::{self, Client, Kind};
 use super::guest::Guest;
 use super::image;
-use super::machine::Machine;
+use super::machine::{Machine, Qemu};
 use super::process::{Ended, go_on};
 use super::relay::Relay;
 use super::scenario::Scenario;
@@ -50,7 +50,10 @@ impl Bench {
         let name = scenario.name;
         let (workspace, lab) = (workspace()?, folder()?);
         let cache = lab.join("cache");
-        let machine = prepare()?;
+        let mut machine = prepare()?;
+        if scenario.card.is_some_and(|card| card.is_of_own_qemu) {
+            machine.qemu = Qemu::installed()?;
+        }
         build(&workspace)?;
         let unique = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
         let folder = lab.join("runs").join(format!("{name}-{}-{}-{unique}", kind.name(), std::process::id()));

@@ -67,7 +67,8 @@ impl Machine {
 }
 
 impl Qemu {
-    fn installed() -> Result<Self> {
+    /// The distribution's own.
+    pub(crate) fn installed() -> Result<Self> {
         let program = packages::find("qemu-system-x86_64").context("qemu-system-x86_64 is missing")?;
         Self { program, unpacked: None }.tried()
     }
