@@ -68,8 +68,7 @@ impl Schedule {
 
     /// A look has begun: the next comes after the poll interval, in a burst after the wait for an answer.
     pub(crate) fn looked(&mut self, now: RawTime) {
-        let earned = Seconds::from(now - self.last).0 / Seconds::from(self.poll_min.interval()).0;
-        self.credit = (self.credit + earned).min(Self::credit_max(self.class)) - 1.0;
+        self.credit = self.credit_at(now) - 1.0;
         let in_burst = self.burst_left > 0;
         self.burst_left = self.burst_left.saturating_sub(1);
         let patience = match self.class {
@@ -159,10 +158,15 @@ impl Schedule {
         (!self.is_held).then_some(self.next)
     }
 
+    /// The credit with what was earned since the last look.
+    fn credit_at(&self, now: RawTime) -> f64 {
+        let earned = Seconds::from(now - self.last).0 / Seconds::from(self.poll_min.interval()).0;
+        (self.credit + earned).min(Self::credit_max(self.class))
+    }
+
     /// As many of `count` looks as the credit allows.
     fn affordable(&self, now: RawTime, count: u8) -> u8 {
-        let earned = Seconds::from(now - self.last).0 / Seconds::from(self.poll_min.interval()).0;
-        let credit = (self.credit + earned).min(Self::credit_max(self.class));
+        let credit = self.credit_at(now);
         (1..=count).rev().find(|looks| f64::from(*looks) <= credit).unwrap_or(0)
     }
 
