@@ -101,7 +101,7 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
             format!("{}: reply not used: {}", name(*source), rejection(*reason))
         }
         Event::Kissed { source, code } => {
-            format!("{}: the server says {} (kiss-o'-death)", name(*source), code.escape_ascii())
+            format!("{}: {}", name(*source), kiss(*code))
         }
         Event::SendFailed { source, errno } => {
             format!("{}: {}", name(*source), std::io::Error::from_raw_os_error(*errno))
@@ -122,6 +122,18 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
         Event::Falseticker { source } => format!("{}: contradicts the majority, left out", name(*source)),
         _ => return None,
     })
+}
+
+/// What a server says by a kiss-o'-death (RFC 5905, figure 13).
+pub(crate) fn kiss(code: [u8; 4]) -> String {
+    let meaning = match &code {
+        b"DENY" | b"RSTR" => "the server does not serve this address; ask another, or have it allowed there",
+        b"RATE" => "the server is asked too often by this address",
+        b"INIT" => "the server has just started and knows no time yet; ask again in a minute",
+        b"STEP" => "the server's clock was stepped and is not right yet; ask again in a minute",
+        _ => "the server gives no time now",
+    };
+    format!("{meaning} (kiss code {})", code.escape_ascii())
 }
 
 pub(crate) const fn rejection(reason: driftless_core::event::Rejection) -> &'static str {
@@ -189,5 +201,16 @@ fn clock_text(event: &Event) -> String {
         Event::StateChanged { state } => format!("state: {state:?}").to_lowercase(),
         Event::LeapChanged { leap } => format!("leap second: {leap:?}").to_lowercase(),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kiss_is_told_in_words_and_by_its_code() {
+        assert!(kiss(*b"INIT").contains("just started") && kiss(*b"INIT").ends_with("(kiss code INIT)"));
+        assert!(kiss([1, 0, b'A', b'B']).ends_with("(kiss code \\x01\\x00AB)"));
     }
 }

@@ -36,8 +36,8 @@ pub enum QueryError {
     /// The reply fails a check.
     #[error("{0}: reply not used: {1}")]
     Rejected(String, &'static str),
-    /// A kiss-o'-death.
-    #[error("{0}: the server refuses, kiss code {1}")]
+    /// A kiss-o'-death: who, and what it means.
+    #[error("{0}: {1}")]
     Kissed(String, String),
 }
 
@@ -116,7 +116,7 @@ impl Query {
                     return Err(QueryError::Rejected(self.name.clone(), crate::log::rejection(reason)));
                 }
                 Err(Refusal::Kissed(code)) => {
-                    return Err(QueryError::Kissed(self.name.clone(), code.escape_ascii().to_string()));
+                    return Err(QueryError::Kissed(self.name.clone(), crate::log::kiss(code)));
                 }
             }
         }
