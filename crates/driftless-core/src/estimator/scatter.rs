@@ -21,6 +21,8 @@ pub(crate) struct Scatter {
 const MEMORY: f64 = 64.0;
 /// A distance beyond this many deviations is a jump or a congested moment, not scatter.
 const CLIP: f64 = 4.0;
+/// A distance beyond this, and beyond what the delay explains, is a jump however little is known yet.
+const JUMP_S: f64 = 0.1;
 /// Distances before clipping begins.
 const CLIP_FROM: f64 = 8.0;
 /// Samples' worth of weight that the first guess has.
@@ -44,6 +46,9 @@ impl Scatter {
         let (a, b) = (after_s / whole_s, before_s / whole_s);
         let spread = 1.0 + a * a + b * b;
         let distance = middle.1 - (a * first.1 + b * offset_s);
+        if distance.abs() > JUMP_S + CLIP * guess_s {
+            return self.last[0] = None;
+        }
         let mut square = distance * distance / spread;
         if self.weight > CLIP_FROM {
             square = square.min(CLIP * CLIP * self.variance);
@@ -80,6 +85,15 @@ mod tests {
         }
         let sd = scatter.variance(0.0).sqrt();
         assert!((0.5e-6..2e-6).contains(&sd), "{sd}");
+    }
+
+    #[test]
+    fn an_early_jump_is_no_scatter_either() {
+        let mut scatter = Scatter::default();
+        for n in 0..8_u32 {
+            scatter.add(f64::from(n) * 16.0, if n < 3 { 0.0 } else { 1.0 }, 10e-3);
+        }
+        assert!(scatter.variance(0.0).sqrt() < 11e-3, "{scatter:?}");
     }
 
     #[test]
