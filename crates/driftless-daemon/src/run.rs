@@ -4,11 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use driftless_core::clock::{Clock, ClockCommand, ClockError};
+use driftless_core::clock::{Clock, ClockCommand, ClockError, Rate};
 use driftless_core::engine::{self, Engine, Input, Leave, Order, Output};
 use driftless_core::event::Event;
 use driftless_core::source::push::Push;
-use driftless_core::source::{Peer, PollExponent, SourceClass, SourceConfig, SourceId};
+use driftless_core::source::{Peer, SourceConfig, SourceId};
 use driftless_core::time::{Now, RawTime, Seconds, Span};
 use driftless_linux::clock::clock;
 use driftless_linux::entropy::KernelEntropy;
@@ -122,8 +122,8 @@ impl Daemon {
         let has_simulated_descriptors = signals.wake().is_none();
         let is_plain = config.plain_io.value || has_simulated_descriptors;
         let mut sources = config.source_configs()?;
-        let signs = if is_brief { Signs::default() } else { watch(&mut sources, is_plain) };
-        let engine = start_engine(&config, &sources, clock.as_mut());
+        let signs = if is_brief { Signs::default() } else { Signs::beside(&mut sources, is_plain) };
+        let engine = start_engine(&config, &sources, clock.as_mut(), None);
         let control = if has_simulated_descriptors || is_brief { None } else { listen(&config)? };
         let now = clock.now();
         log::info!(
@@ -407,8 +407,9 @@ impl Daemon {
         let now = self.clock.now();
         self.memory.save(&self.engine, now);
         self.sources = self.config.source_configs()?;
-        self.signs = watch(&mut self.sources, self.is_plain);
-        self.engine = start_engine(&self.config, &self.sources, self.clock.as_mut());
+        self.signs = Signs::beside(&mut self.sources, self.is_plain);
+        let found = self.engine.found_rate();
+        self.engine = start_engine(&self.config, &self.sources, self.clock.as_mut(), found);
         self.links = Links::new(&self.sources);
         self.devices = Devices::new(&self.sources);
         Ok(())
@@ -446,8 +447,13 @@ impl Daemon {
     }
 }
 
-/// An engine that knows what the last run learnt.
-fn start_engine(config: &Config, sources: &[SourceConfig], clock: &mut dyn Clock) -> Engine {
+/// An engine that knows what the last run learnt, and what the clock was like before this one's first.
+fn start_engine(
+    config: &Config,
+    sources: &[SourceConfig],
+    clock: &mut dyn Clock,
+    found: Option<Rate>,
+) -> Engine {
     let prior = state::load(&config.state_dir.value).unwrap_or_else(|error| {
         log::warn!("{}: {error}", config.state_dir.value.join(state::FILE).display());
         None
@@ -461,25 +467,9 @@ fn start_engine(config: &Config, sources: &[SourceConfig], clock: &mut dyn Clock
         method: config.method.value,
         observe: config.observe.value,
         prior,
+        found,
     };
     Engine::new(settings, clock.now(), Box::new(KernelEntropy))
-}
-
-/// The watch for signs of an interruption. Where a pause cannot be seen without asking, servers on the host are asked each second.
-fn watch(sources: &mut [SourceConfig], is_plain: bool) -> Signs {
-    if is_plain {
-        return Signs::default();
-    }
-    let has_hypervisor_clock = sources.iter().any(|source| source.class == SourceClass::Hypervisor);
-    let signs = Signs::watch(has_hypervisor_clock);
-    if !has_hypervisor_clock && !signs.sees_pauses() {
-        let is_free =
-            |source: &SourceConfig| source.class == SourceClass::Host && !source.name.contains("maxpoll=");
-        for source in sources.iter_mut().filter(|source| is_free(source)) {
-            source.max_poll = source.min_poll.max(PollExponent::new(0));
-        }
-    }
-    signs
 }
 
 fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
@@ -493,5 +483,88 @@ fn listen(config: &Config) -> Result<Option<Listener>, RunError> {
             log::warn!("{}: no control socket: {error}; going on without", path.display());
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftless_core::clock::{ClockState, Leap};
+    use driftless_core::source::{Reading, TimeScale};
+    use driftless_core::time::{Frequency, WallTime};
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// A clock in memory, a second older at each reading.
+    struct Fake {
+        seconds: i64,
+        rate: Rc<Cell<Rate>>,
+    }
+
+    impl Clock for Fake {
+        fn now(&mut self) -> Now {
+            self.seconds += 1;
+            Now {
+                raw: RawTime::from_parts(self.seconds, 0),
+                wall: WallTime::from_parts(1_800_000_000 + self.seconds, 0),
+            }
+        }
+
+        fn apply(&mut self, command: ClockCommand) -> Result<ClockState, ClockError> {
+            if let ClockCommand::SetRate(rate) = command {
+                self.rate.set(rate);
+            }
+            Ok(ClockState {
+                rate: self.rate.get(),
+                synchronised: false,
+                max_error: Seconds::ZERO,
+                est_error: Seconds::ZERO,
+                tai: 0,
+                pending: Span::ZERO,
+            })
+        }
+    }
+
+    fn look(daemon: &mut Daemon) {
+        daemon.act().unwrap();
+        let at = daemon.clock.now();
+        let reading = Reading {
+            at,
+            width: Span::ZERO,
+            device_ns: at.wall.as_nanos(),
+            scale: TimeScale::Utc,
+            dispersion: Seconds(1e-3),
+            leap: Leap::None,
+        };
+        daemon.tell(Input::Reading { source: SourceId(0), result: Ok(reading) });
+        daemon.act().unwrap();
+    }
+
+    #[test]
+    fn what_was_there_at_the_start_is_restored_however_often_the_sources_were_changed_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = Flags {
+            sources: vec!["rtc:/dev/driftless-none".to_owned()],
+            observe: true,
+            control: Some(directory.path().join("control.sock")),
+            state_dir: Some(directory.path().to_owned()),
+            ..Flags::default()
+        };
+        let mut daemon =
+            Daemon::new(Config::load(&flags).unwrap(), Signals::install().unwrap(), true).unwrap();
+        let found = Rate { tick: 10_010, frequency: Frequency::from_ppm(5.0) };
+        let rate = Rc::new(Cell::new(found));
+        daemon.clock = Box::new(Fake { seconds: 0, rate: Rc::clone(&rate) });
+        daemon.config.observe.value = false;
+        daemon.config.leave.value = Leave::Restore;
+        daemon.engine = start_engine(&daemon.config, &daemon.sources, daemon.clock.as_mut(), None);
+        look(&mut daemon);
+        assert_ne!(rate.get(), found, "it steers");
+        for _ in 0..2 {
+            daemon.begin_anew().unwrap();
+            look(&mut daemon);
+        }
+        daemon.leave();
+        assert_eq!(rate.get(), found);
     }
 }

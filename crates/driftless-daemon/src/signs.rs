@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use driftless_core::disruption::Sign;
-use driftless_core::source::LookError;
+use driftless_core::source::{LookError, PollExponent, SourceClass, SourceConfig};
 use driftless_core::time::{RawTime, Span};
 use driftless_linux::clock;
 use driftless_linux::clock_set::ClockSet;
@@ -54,8 +54,26 @@ const LATE_MIN: Span = Span::from_secs(1);
 const SLEPT_MIN: Span = Span::from_millis(50);
 
 impl Signs {
+    /// The watch beside these sources. Where a pause cannot be seen without asking, servers on the host are asked each second.
+    pub(crate) fn beside(sources: &mut [SourceConfig], is_plain: bool) -> Self {
+        if is_plain {
+            return Self::default();
+        }
+        let has_hypervisor_clock = sources.iter().any(|source| source.class == SourceClass::Hypervisor);
+        let signs = Self::watch(has_hypervisor_clock);
+        if !has_hypervisor_clock && !signs.sees_pauses() {
+            let is_free = |source: &SourceConfig| {
+                source.class == SourceClass::Host && !source.name.contains("maxpoll=")
+            };
+            for source in sources.iter_mut().filter(|source| is_free(source)) {
+                source.max_poll = source.min_poll.max(PollExponent::new(0));
+            }
+        }
+        signs
+    }
+
     /// Watches whatever this machine has. With a hypervisor's clock among the sources, which is looked at each second anyway, the RTC is let alone.
-    pub(crate) fn watch(has_hypervisor_clock: bool) -> Self {
+    fn watch(has_hypervisor_clock: bool) -> Self {
         let rtc = if has_hypervisor_clock { None } else { RtcWatch::open(Path::new(rtc::DEVICE)) };
         if rtc.is_none() && !has_hypervisor_clock {
             log::debug!("no real-time clock can be glanced at: a pause shows at the next look at a source");
@@ -72,7 +90,7 @@ impl Signs {
     }
 
     /// Whether a pause is seen within a second without asking a server.
-    pub(crate) const fn sees_pauses(&self) -> bool {
+    const fn sees_pauses(&self) -> bool {
         self.rtc.is_some()
     }
 

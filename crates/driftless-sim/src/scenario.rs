@@ -159,6 +159,7 @@ impl Scenario {
             method: self.guest.method,
             observe: self.guest.observe,
             prior: self.guest.prior_ppm.map(prior),
+            found: None,
         }
     }
 }

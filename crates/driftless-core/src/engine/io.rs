@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::clock::{ClockCommand, ClockError, ClockState};
+use crate::clock::{ClockCommand, ClockError, ClockState, Rate};
 use crate::disruption::Sign;
 use crate::event::Event;
 use crate::source::push::Push;
@@ -39,6 +39,8 @@ pub struct Config {
     pub observe: bool,
     /// A frequency from an earlier run under the same clock source.
     pub prior: Option<FrequencyPrior>,
+    /// The rate that an earlier engine of this run found ([`super::Engine::found_rate`]): what [`Leave::Restore`] restores.
+    pub found: Option<Rate>,
 }
 
 /// What happened.

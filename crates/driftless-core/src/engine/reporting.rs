@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use crate::clock::Rate;
 use crate::report::{Report, SourceReport, State};
 use crate::source::{DeviceKind, Endpoint, SourceId, StreamAddress};
 use crate::time::{Frequency, Now, Seconds};
@@ -55,6 +56,12 @@ impl Engine {
         let estimate = self.estimate(now)?;
         let prior = FrequencyPrior { frequency: estimate.frequency, error: estimate.frequency_error };
         (prior.error < WORTH_KEEPING).then_some(prior)
+    }
+
+    /// The rate as it was before anything was steered.
+    #[must_use]
+    pub const fn found_rate(&self) -> Option<Rate> {
+        self.steering.found
     }
 
     fn source_report(&self, now: Now, id: SourceId, source: &Source) -> SourceReport {

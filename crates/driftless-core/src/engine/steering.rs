@@ -20,8 +20,8 @@ pub(super) struct Steering {
     pub(super) rate: Option<Rate>,
     /// TAI − UTC in seconds as the kernel has it; 0 where nobody set it.
     pub(super) tai: i32,
-    /// As it was when we took over.
-    found: Option<Rate>,
+    /// As it was when we first took over.
+    pub(super) found: Option<Rate>,
     watch: WallWatch,
     /// The frequency that dntpd's method corrects for, without its slides.
     base: Option<Frequency>,
@@ -170,7 +170,7 @@ impl Engine {
             }
             ClockCommand::TakeOver => {
                 self.steering.rate = Some(state.rate);
-                self.steering.found = Some(state.rate);
+                self.steering.found = self.config.found.or(Some(state.rate));
                 self.emit(Event::TookOver { rate: state.rate });
             }
             ClockCommand::SetRate(_) => {
@@ -278,7 +278,9 @@ impl Engine {
     pub(super) fn leave(&mut self, now: Now) {
         self.steering.has_left = true;
         self.steering.slew_ends = None;
-        let (Some(current), false) = (self.steering.expected, self.config.observe) else { return };
+        // An earlier engine of this run may have steered where this one has not yet.
+        let steered = self.steering.expected.or_else(|| self.config.found.and(self.steering.rate));
+        let (Some(current), false) = (steered, self.config.observe) else { return };
         let rate = match self.config.leave {
             Leave::Restore => self.steering.found,
             Leave::Learnt => self.estimate(now).map(|estimate| split(estimate.frequency, current)),
