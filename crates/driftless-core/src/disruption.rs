@@ -137,6 +137,11 @@ impl Disruption {
         is_open && signs.copied().any(|sign| sign != Sign::Contradiction)
     }
 
+    /// Whether the suspicion that is open has this sign.
+    pub(crate) fn has_sign(&self, sign: Sign) -> bool {
+        self.suspicion.as_ref().is_some_and(|suspicion| suspicion.signs.contains(&sign))
+    }
+
     /// Enough sources agree that the guest, not one of them, moved by so much, as the look at `looked` shows.
     pub(crate) fn confirmed(&mut self, looked: RawTime, by: Seconds) {
         let suspicion = self.suspicion.get_or_insert_with(|| Suspicion {

@@ -146,10 +146,35 @@ pub enum Event {
         /// Which, or nobody.
         source: Option<SourceId>,
     },
+    /// An RTC is all that answers.
+    LastResort {
+        /// Which RTC.
+        source: SourceId,
+        /// Whether it is known where its second begins.
+        is_learnt: bool,
+        /// What its time may be off by.
+        bound: Seconds,
+    },
     /// A source contradicts the majority.
     Falseticker {
         /// Which source.
         source: SourceId,
+    },
+    /// Where an RTC's second begins is known now, by comparison with a better source.
+    EdgeLearnt {
+        /// Which RTC.
+        source: SourceId,
+        /// RTC − truth.
+        phase: Seconds,
+        /// Its largest credible error.
+        error: Seconds,
+    },
+    /// Where an RTC's second begins is not known any more.
+    EdgeForgotten {
+        /// Which RTC.
+        source: SourceId,
+        /// Somebody set it; else it is another one now.
+        was_set: bool,
     },
     /// We may steer, and do.
     TookOver {

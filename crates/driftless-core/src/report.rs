@@ -56,6 +56,17 @@ pub struct SourceReport {
     pub sent: u64,
     /// Valid replies.
     pub received: u64,
+    /// |`offset`'s error| is at most this, s.
+    pub offset_bound: Option<f64>,
+    /// Of a real-time clock: whether it is known where its second begins, `learnt` or `not-learnt` (then it is right to a second).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<String>,
+    /// Of a real-time clock whose edge is learnt: RTC − truth, s. It is taken off `offset` already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<f64>,
+    /// Largest credible error of `phase`, s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_error: Option<f64>,
 }
 
 /// The whole state in one piece. Offsets are seconds, reference − local; frequencies are ppm.

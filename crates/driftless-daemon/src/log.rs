@@ -117,6 +117,22 @@ fn source_text(event: &Event, name: impl Fn(SourceId) -> String) -> Option<Strin
         Event::PathChanged { source, by } => {
             format!("{}: the way there changed and adds {by} to each offset; no clock did", name(*source))
         }
+        Event::EdgeLearnt { source, phase, error } => {
+            format!(
+                "{}: its second begins {phase} from the true one, give or take {}",
+                name(*source),
+                unsigned(*error)
+            )
+        }
+        Event::LastResort { source, is_learnt, bound } => {
+            let why = if *is_learnt { "was learnt" } else { "is not known" };
+            let (name, bound) = (name(*source), unsigned(*bound));
+            format!("{name} is all that answers: right to {bound}, as where its second begins {why}")
+        }
+        Event::EdgeForgotten { source, was_set } => {
+            let why = if *was_set { "it was set" } else { "this machine may have another one now" };
+            format!("{}: {why}; where its second begins is to be learnt anew", name(*source))
+        }
         Event::Selected { source: Some(source) } => format!("following {}", name(*source)),
         Event::Selected { source: None } => "following nobody".to_owned(),
         Event::Falseticker { source } => format!("{}: contradicts the majority, left out", name(*source)),
@@ -134,6 +150,10 @@ pub(crate) fn kiss(code: [u8; 4]) -> String {
         _ => "the server gives no time now",
     };
     format!("{meaning} (kiss code {})", code.escape_ascii())
+}
+
+fn unsigned(seconds: Seconds) -> String {
+    seconds.to_string().trim_start_matches('+').to_owned()
 }
 
 pub(crate) const fn rejection(reason: driftless_core::event::Rejection) -> &'static str {

@@ -3,11 +3,13 @@
 
 use driftless_core::clock::Rate;
 use driftless_core::engine::{Method, StepPolicy};
+use driftless_core::event::Event;
 use driftless_core::report::{Report, State};
 use driftless_core::source::SourceClass;
 use driftless_sim::device::{DeviceConfig, KindWord};
 use driftless_sim::hypervisor::Happening;
-use driftless_sim::link::Period;
+use driftless_sim::link::{Law, Period};
+use driftless_sim::reference::ReferenceConfig;
 use driftless_sim::scenario::{GuestConfig, Scenario, ServerConfig};
 use driftless_sim::{World, oscillator::OscillatorConfig};
 
@@ -119,6 +121,64 @@ fn an_rtc_beside_the_host_has_no_say_in_whether_the_guest_was_interrupted() {
         (found.jump - 60.0).abs() < 0.1 && (found.offset - 60.0).abs() < 0.1,
         "before it was corrected: {found:?}"
     );
+}
+
+/// An RTC as QEMU's, whose second begins 541 ms late.
+fn rtc() -> DeviceConfig {
+    DeviceConfig {
+        kind: KindWord::Rtc,
+        minpoll: Some(4),
+        maxpoll: Some(6),
+        clock: ReferenceConfig { offset: -0.541, ..ReferenceConfig::default() },
+        jitter: Law::Exponential { mean: 4e-3 },
+        ..DeviceConfig::default()
+    }
+}
+
+#[test]
+fn the_rtc_alone_is_right_to_a_second_in_seconds_and_says_so_without_alarm() {
+    let mut scenario = guest(676.0, -120.0, StepPolicy::Auto).scenario;
+    scenario.servers.clear();
+    scenario.devices = vec![rtc()];
+    let mut world = World::new(scenario, 42);
+    world.guest.told = Some(Vec::new());
+    world.run(5.0);
+    for _ in 0..40 {
+        let report = report(&world);
+        assert_eq!((report.state, report.stratum), (State::Synchronised, 1));
+        assert!(report.offset_bound.is_some_and(|bound| (1.0..1.2).contains(&bound)), "{report:?}");
+        assert_eq!(report.sources[0].edge.as_deref(), Some("not-learnt"));
+        assert!(world.offset().abs() < 0.6, "{}", world.offset());
+        world.run(50.0);
+    }
+    assert!(
+        !world.guest.kernel.state().synchronised,
+        "the kernel would set the RTC from a clock that follows it"
+    );
+    let told = world.guest.told.take().unwrap_or_default();
+    let is_alarm = |event: &Event| {
+        matches!(event, Event::Jumped { .. } | Event::RateChanged { .. } | Event::Interrupted(_))
+    };
+    assert!(!told.iter().any(|(_, event)| is_alarm(event)), "{told:?}");
+}
+
+#[test]
+fn a_server_that_falls_silent_leaves_rate_and_time_to_the_rtc_whose_edge_it_taught() {
+    let mut scenario = guest(676.0, -120.0, StepPolicy::Auto).scenario;
+    scenario.devices = vec![rtc()];
+    let mut world = World::new(scenario, 42);
+    world.run(600.0);
+    let before = report(&world);
+    silent_from_now_on(&mut world, true);
+    world.run(600.0);
+    let after = report(&world);
+    assert_eq!((after.source.as_deref(), after.state), (Some("/dev/rtc0"), State::Synchronised));
+    assert!(after.frequency.zip(before.frequency).is_some_and(|(a, b)| (a - b).abs() < 0.2), "{after:?}");
+    assert!(world.offset().abs() < 1e-3 && world.summary().steps == 1, "{}", world.offset());
+    let rtc = &after.sources[1];
+    let phase = rtc.phase.zip(rtc.phase_error);
+    assert!(phase.is_some_and(|(phase, error)| (phase + 0.541).abs() < error), "{rtc:?}");
+    assert!(rtc.offset_bound.is_some_and(|bound| bound < 50e-3), "{rtc:?}");
 }
 
 #[test]

@@ -117,8 +117,9 @@ fn sign(name: &str) -> &str {
 
 fn source_line(source: &Value) -> String {
     let delay = source["delay"].as_f64().map_or_else(|| "-".to_owned(), |delay| Seconds(delay).to_string());
+    let edge = edge(source).map(|text| format!(", {text}")).unwrap_or_default();
     format!(
-        "  {:<30} {:<14} reach {:08b}, poll 2^{} s, delay {}, {} of {} answered",
+        "  {:<30} {:<14} reach {:08b}, poll 2^{} s, delay {}, {} of {} answered{edge}",
         source["name"].as_str().unwrap_or("?"),
         source["state"].as_str().unwrap_or("?"),
         source["reach"].as_u64().unwrap_or(0),
@@ -127,6 +128,20 @@ fn source_line(source: &Value) -> String {
         source["received"],
         source["sent"]
     )
+}
+
+/// How well a real-time clock is known.
+fn edge(source: &Value) -> Option<String> {
+    let number = |key: &str| source[key].as_f64().map(Seconds);
+    Some(match (source["edge"].as_str()?, number("phase"), number("phase_error")) {
+        ("learnt", Some(phase), Some(error)) => {
+            format!(
+                "its second begins {phase} from the true one ± {}",
+                error.to_string().trim_start_matches('+')
+            )
+        }
+        _ => "where its second begins is not learnt: right to a second".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -151,6 +166,14 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{text}");
         }
+        let rtc = |learnt| json!({"state": "synchronised", "source": "rtc:/dev/rtc0", "sources": [learnt]});
+        let learnt =
+            rtc(json!({"name": "rtc:/dev/rtc0", "edge": "learnt", "phase": -0.541, "phase_error": 0.02}));
+        assert!(screen(&learnt).contains("its second begins -541.000 ms from the true one ± 20.000 ms"));
+        assert!(
+            screen(&rtc(json!({"name": "rtc:/dev/rtc0", "edge": "not-learnt"})))
+                .contains("right to a second")
+        );
         assert!(
             !screen(&json!({"state": "synchronised", "last_interruption": null})).contains("interrupted")
         );

@@ -8,6 +8,7 @@
 
 mod choosing;
 mod io;
+mod last_resort;
 mod reporting;
 mod steering;
 mod wallwatch;
@@ -26,7 +27,7 @@ use crate::estimator::Tracker;
 use crate::event::{Event, Rejection};
 use crate::sample::Sample;
 use crate::source::{
-    Action, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
+    Action, Edge, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
 };
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};
 use steering::Steering;
@@ -57,6 +58,11 @@ struct Source {
     fitted: RawTime,
     /// The counter's rate changed while it was silent: what it said before votes no more.
     is_obsolete: bool,
+    /// Where the second of an RTC begins; of others nothing.
+    edge: Option<Edge>,
+    /// What an RTC did that is not explained yet, and when it last moved.
+    moved: Option<last_resort::Move>,
+    jumped_at: RawTime,
     was_reachable: bool,
     /// What was last told of its failing: the same is not told again until it answers.
     told: Option<Event>,
@@ -85,6 +91,9 @@ impl Engine {
                 is_falseticker: false,
                 fitted: now.raw,
                 is_obsolete: false,
+                edge: Source::edge_of(source.class),
+                moved: None,
+                jumped_at: now.raw,
                 was_reachable: false,
                 told: None,
             })
@@ -126,6 +135,7 @@ impl Engine {
             Input::Order(order) => self.ordered(now, order),
         }
         self.ask(now);
+        self.explain_moves(now);
         self.watch(now);
     }
 
@@ -149,6 +159,10 @@ impl Engine {
     #[must_use]
     pub fn pace(&self) -> f64 {
         1.0 + self.steering.rate_total().0
+    }
+
+    fn source(&self, id: SourceId) -> Option<&Source> {
+        self.sources.get(usize::from(id.0))
     }
 
     fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
@@ -281,6 +295,7 @@ impl Engine {
             source.is_obsolete = false;
         }
         self.choose(now);
+        self.learn_edge(now, id);
         let is_settled = self.settle(now, id, sample.raw);
         if is_settled || self.agreeing.contains(&id) {
             self.last_update = Some(now.wall);

@@ -38,9 +38,11 @@ impl Engine {
             kernel_frequency: rate.map(|rate| rate.frequency.ppm()),
             clocksource: None,
             root_delay: Report::number(last.map(|s| s.root_delay + s.delay)),
-            root_dispersion: last
-                .zip(estimate)
-                .map(|(s, e)| (s.root_dispersion + s.dispersion + e.offset_error).0),
+            root_dispersion: last.zip(estimate).map(|(s, e)| {
+                let is_rtc = followed.is_some_and(Source::is_rtc);
+                let unseen = if is_rtc { e.root_distance } else { s.root_dispersion + s.dispersion };
+                (unseen + e.offset_error).0
+            }),
             last_update: self.last_update,
             steps: self.steering.steps,
             interruptions: self.disruption.count,
@@ -66,7 +68,8 @@ impl Engine {
 
     fn source_report(&self, now: Now, id: SourceId, source: &Source) -> SourceReport {
         let (inquiry, seen) = (&source.inquiry, source.inquiry.seen());
-        let estimate = source.estimator.estimate(now);
+        let estimate = source.estimate(now);
+        let phase = source.edge.and_then(|edge| edge.phase(now.raw));
         SourceReport {
             name: inquiry.config().name.clone(),
             address: inquiry.address().map(|to| to.to_string()),
@@ -82,6 +85,10 @@ impl Engine {
             samples: source.estimator.samples(),
             sent: seen.sent,
             received: seen.received,
+            offset_bound: Report::number(estimate.map(|e| e.bound)),
+            edge: source.edge.map(|edge| if edge.is_learnt() { "learnt" } else { "not-learnt" }.to_owned()),
+            phase: Report::number(phase.map(|(phase, _)| phase)),
+            phase_error: Report::number(phase.map(|(_, error)| error)),
         }
     }
 

@@ -67,6 +67,32 @@ const TELL_EVERY: Span = Span::from_secs(64);
 /// Above this the kernel itself calls its clock unsynchronised.
 const BOUND_MAX: Seconds = Seconds(16.0);
 
+/// How well offset and frequency must be known, which is less where the source itself leaves much open.
+struct Coarse {
+    frequency_error: Frequency,
+    lost: Seconds,
+}
+
+impl Coarse {
+    /// An RTC leaves so much open that a rate which adds a tenth of it until the next look changes little, and what it leaves open is not to be
+    /// chased.
+    fn of(is_rtc: bool, estimate: &Estimate, horizon: Span) -> Self {
+        let usual = Self { frequency_error: RIGHT_FREQUENCY_ERROR, lost: LOST_OFFSET };
+        if !is_rtc {
+            return usual;
+        }
+        let frequency_error = Frequency(estimate.root_distance.0 * 0.1 / Seconds::from(horizon).0.max(1.0));
+        Self {
+            frequency_error: if frequency_error > usual.frequency_error {
+                frequency_error
+            } else {
+                usual.frequency_error
+            },
+            lost: usual.lost.max(estimate.bound),
+        }
+    }
+}
+
 impl Steering {
     pub(super) fn new(observe: bool, policy: StepPolicy) -> Self {
         Self {
@@ -136,15 +162,15 @@ impl Steering {
     }
 
     /// Moves on from the start to acquiring and from there to steady, or back.
-    fn advance(&mut self, estimate: &Estimate) {
+    fn advance(&mut self, estimate: &Estimate, coarse: &Coarse) {
         let right = RIGHT_OFFSET.max(estimate.offset_error * 3.0);
-        let is_right = estimate.offset.abs() < right && estimate.frequency_error < RIGHT_FREQUENCY_ERROR;
+        let is_right = estimate.offset.abs() < right && estimate.frequency_error < coarse.frequency_error;
         match self.phase {
             Phase::Acquiring if is_right => {
                 self.phase = Phase::Steady;
                 self.interrupted = false;
             }
-            Phase::Steady if estimate.offset.abs() > LOST_OFFSET => self.phase = Phase::Acquiring,
+            Phase::Steady if estimate.offset.abs() > coarse.lost => self.phase = Phase::Acquiring,
             _ => {}
         }
     }
@@ -196,7 +222,7 @@ impl Engine {
     /// Puts the clock right by what is known now.
     fn steer(&mut self, now: Now) {
         let Some((estimate, source)) = self.estimate(now).zip(self.followed_source()) else { return };
-        let horizon = source.inquiry.schedule().interval();
+        let (horizon, is_rtc) = (source.inquiry.schedule().interval(), source.is_rtc());
         let samples_wanted = source.samples_before_start();
         let is_early = self.steering.phase == Phase::Start
             && (source.estimator.samples() < samples_wanted || !self.has_quorum(now));
@@ -207,7 +233,7 @@ impl Engine {
             self.steering.phase = Phase::Steady;
             return;
         }
-        self.steering.advance(&estimate);
+        self.steering.advance(&estimate, &Coarse::of(is_rtc, &estimate, horizon));
         if core::mem::take(&mut self.steering.step_ordered) {
             self.step(estimate.offset.to_span(), StepReason::Order);
             self.tell_kernel(now, &estimate);
@@ -368,8 +394,10 @@ impl Engine {
             self.emit(Event::LeapChanged { leap });
         }
         self.steering.told_at = Some(now.raw);
+        // The kernel sets the RTC every 11 minutes from a clock that is called synchronised: one that follows the RTC must not lead it.
+        let is_led = self.followed_source().is_some_and(|source| !source.is_rtc());
         let status = Status {
-            synchronised: self.steering.phase == Phase::Steady && estimate.bound < BOUND_MAX,
+            synchronised: is_led && self.steering.phase == Phase::Steady && estimate.bound < BOUND_MAX,
             leap,
             max_error: estimate.bound,
             est_error: estimate.offset_error,

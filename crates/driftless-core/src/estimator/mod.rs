@@ -53,6 +53,30 @@ pub struct Estimate {
     pub frequency_error: Frequency,
 }
 
+impl Estimate {
+    /// Whether both can be true.
+    #[must_use]
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        (self.offset - other.offset).abs() <= self.bound + other.bound
+    }
+
+    /// What both know, where they agree: the offset of the tighter, the frequency of the surer.
+    #[must_use]
+    pub(crate) fn tightened(mut self, other: Self) -> Self {
+        if !self.agrees_with(&other) {
+            return self;
+        }
+        let (frequency, frequency_error) = match self.frequency_error <= other.frequency_error {
+            true => (self.frequency, self.frequency_error),
+            false => (other.frequency, other.frequency_error),
+        };
+        if other.bound < self.bound {
+            self = other;
+        }
+        Self { frequency, frequency_error, ..self }
+    }
+}
+
 /// One source's estimator.
 #[derive(Debug, Clone, Default)]
 pub struct Estimator {
@@ -194,11 +218,10 @@ impl Estimator {
         self.track.as_ref().is_some_and(|track| !track.aside.is_empty())
     }
 
-    /// The guest was interrupted while this source was silent: what it said is moved by what others saw.
-    pub fn absorb_jump(&mut self, by: Seconds) {
-        const UNSEEN_SD_S: f64 = 0.1;
+    /// The guest was interrupted while this source was silent: what it said is moved by what others saw, give or take `sd`.
+    pub fn absorb_jump(&mut self, by: Seconds, sd: Seconds) {
         if let Some(track) = &mut self.track {
-            track.bank.jump(by.0, UNSEEN_SD_S);
+            track.bank.jump(by.0, sd.0);
             track.aside.clear();
             track.scatter.jumped();
         }

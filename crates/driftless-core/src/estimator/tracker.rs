@@ -64,8 +64,11 @@ impl Tracker {
         either!(self, inner => inner.forget_path());
     }
 
-    pub(crate) fn absorb_jump(&mut self, by: Seconds) {
-        either!(self, inner => inner.absorb_jump(by));
+    pub(crate) fn absorb_jump(&mut self, by: Seconds, sd: Seconds) {
+        match self {
+            Self::Interval(estimator) => estimator.absorb_jump(by, sd),
+            Self::Dntpd(regressions) => regressions.absorb_jump(by),
+        }
     }
 
     /// The next look may show that time jumped: it alone decides.

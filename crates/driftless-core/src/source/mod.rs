@@ -2,6 +2,7 @@
 
 mod association;
 mod device;
+mod edge;
 pub mod guest_agent;
 mod inquiry;
 mod poll;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use association::{Action, Association, Refusal, Seen};
 pub use device::{Device, DeviceKind, LookError, Reading, TimeScale};
+pub(crate) use edge::{Edge, UNLEARNT};
 pub(crate) use inquiry::Inquiry;
 pub use poll::PollExponent;
 pub(crate) use schedule::Schedule;
