@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 5] = [
     ("driftless-linux", &["driftless-core"]),
     ("driftless-sim", &["driftless-core"]),
     ("driftless-daemon", &["driftless-core", "driftless-linux"]),
-    ("driftless", &["driftless-core", "driftless-daemon", "driftless-sim"]),
+    ("driftless", &["driftless-core", "driftless-linux", "driftless-daemon", "driftless-sim"]),
 ];
 /// What a crate without I/O may not say.
 const NOT_IN_CORE: [&str; 9] = [

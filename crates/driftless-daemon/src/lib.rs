@@ -26,4 +26,4 @@ mod signs;
 pub mod spec;
 pub mod state;
 mod timesync;
-mod writers;
+pub mod writers;

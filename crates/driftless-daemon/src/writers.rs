@@ -8,11 +8,11 @@ use std::path::Path;
 
 /// A suspect.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Writer {
+pub struct Writer {
     /// As people call it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its process, if it is one.
-    pub(crate) process: Option<u32>,
+    pub process: Option<u32>,
 }
 
 /// Programs by what the kernel calls their processes, 15 octets at most, and what they are called.
@@ -39,7 +39,8 @@ const PROGRAMS: [(&str, &str); 17] = [
 const MODULES: [&str; 1] = ["hv_utils"];
 
 /// Everybody who is known to steer and runs here, `ours` left out. `root` is `/` but in tests.
-pub(crate) fn suspects(root: &Path, ours: u32) -> Vec<Writer> {
+#[must_use]
+pub fn suspects(root: &Path, ours: u32) -> Vec<Writer> {
     let entries = fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| {
         let process: u32 = entry.file_name().to_str()?.parse().ok().filter(|process| *process != ours)?;

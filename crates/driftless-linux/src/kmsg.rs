@@ -72,6 +72,40 @@ pub fn counter_khz() -> Option<f64> {
     found
 }
 
+/// What the kernel itself has said, oldest first, as far as `is_wanted` wants it: programs' own lines in its log are left out.
+///
+/// # Errors
+/// What the system says; where `kernel.dmesg_restrict` is set only root may.
+pub fn kernel_lines(is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let log = sys::open(c"/dev/kmsg", libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let mut record = [0; RECORD_MAX];
+    let mut found = Vec::new();
+    for _ in 0..LOG_MAX {
+        match sys::read(log.as_fd(), &mut record) {
+            Ok(length) => found
+                .extend(kernels_own(record.get(..length).unwrap_or_default()).filter(|line| is_wanted(line))),
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(_) => break,
+        }
+        if found.len() >= LINES_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Lines kept of a kernel that says too much.
+const LINES_MAX: usize = 500;
+
+/// "level and facility,sequence,time,flags;text": the facility is 0 for the kernel's own (`Documentation/ABI/testing/dev-kmsg`).
+fn kernels_own(record: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(record).ok()?;
+    let (head, told) = text.split_once(';')?;
+    let priority: u32 = head.split(',').next()?.parse().ok()?;
+    let line = told.lines().next()?;
+    (priority >> 3 == 0).then(|| line.to_owned())
+}
+
 /// Records read at most: what is said at boot stands at the beginning.
 const LOG_MAX: u32 = 4_000;
 
@@ -112,6 +146,16 @@ mod tests {
         {
             assert_eq!(told_khz(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_programs_line_is_not_taken_for_the_kernels() {
+        assert_eq!(
+            kernels_own(b"4,7,99,-;tsc: Marking TSC unstable\n KEY=x\n").unwrap(),
+            "tsc: Marking TSC unstable"
+        );
+        assert_eq!(kernels_own(b"12,8,99,-;tsc: Marking TSC unstable\n"), None);
+        assert_eq!(kernels_own(b"torn"), None);
     }
 
     #[test]

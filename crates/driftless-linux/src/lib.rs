@@ -16,6 +16,7 @@ pub mod phc;
 pub mod phc_list;
 pub mod phc_set;
 pub mod poll;
+pub mod processor;
 pub mod rtc;
 pub mod session;
 pub mod signal;

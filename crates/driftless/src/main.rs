@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod config;
+#[cfg(feature = "tools")]
+mod doctor;
 mod orders;
 mod query;
 mod rtc;
@@ -32,6 +34,7 @@ Examples:
   driftless run --source ntp:10.0.2.2:11123       in the guest: asks this server
   driftless status --watch
   driftless query pool-server.example -n 4
+  driftless doctor                                what is wrong with this clock
 
 Exit status: 0 done, 1 not (yet) so, 2 usage or configuration error, 3 not permitted.";
 
@@ -57,6 +60,9 @@ enum Command {
     Query(query::Args),
     /// Read the real-time clock, or set one clock from the other
     Rtc(rtc::Args),
+    /// Find what is wrong with this clock, or with an image
+    #[cfg(feature = "tools")]
+    Doctor(doctor::Args),
     /// Prove the clock's keeping in a simulated world
     #[cfg(feature = "tools")]
     Simulate(simulate::Args),
@@ -94,6 +100,8 @@ fn main() -> ExitCode {
         Command::Offline(args) => orders::offline(&args),
         Command::Query(args) => query::run(&args),
         Command::Rtc(args) => rtc::run(&args),
+        #[cfg(feature = "tools")]
+        Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "tools")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Config(command) => config::run(command),

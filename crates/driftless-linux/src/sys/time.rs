@@ -89,6 +89,30 @@ pub(crate) fn to_local(seconds: i64) -> Option<RtcTime> {
     })
 }
 
+/// Leaf 0x40000000 of `CPUID`: ebx, ecx, edx, where the processor says that a hypervisor is there.
+#[allow(unused_unsafe, reason = "CPUID is a safe call since Rust 1.91 or so, and an unsafe one before")]
+pub(crate) fn hypervisor_signature() -> Option<[u8; 12]> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        /// Bit 31 of ecx in leaf 1: reserved for hypervisors to say so.
+        const IS_GUEST: u32 = 1 << 31;
+        // SAFETY: every x86-64 processor has CPUID, and leaf 1 of it.
+        let features = unsafe { std::arch::x86_64::__cpuid(1) };
+        if features.ecx & IS_GUEST == 0 {
+            return None;
+        }
+        // SAFETY: every x86-64 processor has CPUID; a hypervisor that says that it is there has this leaf.
+        let leaf = unsafe { std::arch::x86_64::__cpuid(0x4000_0000) };
+        let mut signature = [0; 12];
+        for (part, register) in signature.chunks_exact_mut(4).zip([leaf.ebx, leaf.ecx, leaf.edx]) {
+            part.copy_from_slice(&register.to_le_bytes());
+        }
+        Some(signature)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// The processor's counter, read after all that stands before it; 0 where there is none that is known here.
 pub(crate) fn read_counter() -> u64 {
     #[cfg(target_arch = "x86_64")]
