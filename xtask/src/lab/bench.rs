@@ -10,7 +10,7 @@ use driftless_linux::signal::Signals;
 
 use crate::packages;
 
-use super::boot::{Accelerator, Boot};
+use super::boot::{Accelerator, Boot, PLANTED};
 use super::client::{self, Client, Kind};
 use super::guest::Guest;
 use super::image;
@@ -116,6 +116,7 @@ impl Bench {
             ahead_s: scenario.ahead_s,
             card: scenario.card.map(|card| card.name),
             has_vsock: self.vsock.is_some(),
+            counters: PLANTED,
         };
         let mut guest = match Guest::boot(&boot, signals) {
             Err(_) if accelerator == Accelerator::Kvm => {
@@ -182,7 +183,8 @@ pub(crate) fn folder() -> Result<PathBuf> {
     })
 }
 
-fn build(workspace: &Path) -> Result<()> {
+/// Builds what runs in the guest.
+pub(super) fn build(workspace: &Path) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--profile", "lab", "-p", "driftless", "-p", "driftless-lab-probe"]);
     // The first time takes a minute: then cargo's own progress is shown.
@@ -196,6 +198,6 @@ fn build(workspace: &Path) -> Result<()> {
 }
 
 /// A UDP port that nobody uses on loopback.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -31,6 +31,8 @@ pub(crate) struct Boot<'a> {
     /// A second network card, for its PTP clock.
     pub(crate) card: Option<&'a str>,
     pub(crate) has_vsock: bool,
+    /// Words for the kernel about what it may count by.
+    pub(crate) counters: &'a str,
 }
 
 /// Who executes the guest's instructions.
@@ -68,7 +70,7 @@ impl Accelerator {
 }
 
 /// Nothing is left to refine the counter's rate against, and the watchdog is off.
-const PLANTED: &str = "tsc=reliable hpet=disable pmtmr=0";
+pub(crate) const PLANTED: &str = "tsc=reliable hpet=disable pmtmr=0";
 /// What makes a guest under KVM believe its counter, too, and not the hypervisor's page.
 const PLANTED_KVM: &str = "no-kvmclock";
 /// Devices that only newer QEMUs have, and only newer kernels drive: each is used where it is there.
@@ -78,8 +80,8 @@ impl Boot<'_> {
     /// QEMU's command line for a counter that is believed to run at `khz`.
     pub(crate) fn command(&self, khz: f64) -> Command {
         let mut append = format!(
-            "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {PLANTED} lab.offset_s={}",
-            self.ahead_s
+            "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {} lab.offset_s={}",
+            self.counters, self.ahead_s
         );
         if self.accelerator == Accelerator::Kvm {
             append.push(' ');

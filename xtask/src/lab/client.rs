@@ -27,6 +27,10 @@ pub(crate) struct Client {
     pub(crate) environment: String,
     /// Files of its own.
     pub(crate) files: Vec<(String, String)>,
+    /// The same, to be run.
+    pub(crate) scripts: Vec<(String, String)>,
+    /// More programs, and where each lies in the guest.
+    pub(crate) programs: Vec<(PathBuf, String)>,
 }
 
 impl Kind {
@@ -71,6 +75,7 @@ pub(crate) fn prepare(
             command: "/bin/client -d -s -f /etc/ntpd.conf".to_owned(),
             environment: format!("export LAB_RELAY={port}\n"),
             files: vec![("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())],
+            ..Client::default()
         },
     })
 }
@@ -89,7 +94,8 @@ fn chrony_conf(scenario: &Scenario, port: u16) -> String {
     lines.join("\n")
 }
 
-fn unpacked(package: &str, cache: &Path) -> Result<PathBuf> {
+/// Where a package lies unpacked.
+pub(super) fn unpacked(package: &str, cache: &Path) -> Result<PathBuf> {
     let root = cache.join(package);
     Suite::own().unpack(&[package], &root)?;
     Ok(root)

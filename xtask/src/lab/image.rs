@@ -15,9 +15,9 @@ use super::machine::Kernel;
 /// What the guest needs from its kernel's modules: the network card, and the vmclock page where QEMU has one.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "ptp_vmclock"];
 /// What init and people at the console use.
-const APPLETS: [&str; 16] = [
+const APPLETS: [&str; 23] = [
     "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
-    "sleep", "ps", "strace",
+    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "poweroff",
 ];
 
 /// Builds the initramfs for a client, with more drivers if need be.
@@ -40,6 +40,7 @@ pub(crate) fn initramfs(
     let probe = workspace.join("target/lab/driftless-lab-probe");
     let mut programs = vec![(busybox, "bin/busybox".to_owned()), (probe, "bin/probe".to_owned())];
     programs.extend(client.program.iter().map(|program| (program.clone(), "bin/client".to_owned())));
+    programs.extend(client.programs.iter().cloned());
     programs.extend(packages::find("strace").map(|strace| (strace, "bin/strace".to_owned())));
     for (program, place) in &programs {
         archive.file(place, &fs::read(program).with_context(|| program.display().to_string())?, true);
@@ -50,8 +51,10 @@ pub(crate) fn initramfs(
     }
     archive.file("lab/client", client.command.as_bytes(), false);
     archive.file("lab/client.env", client.environment.as_bytes(), false);
-    for (place, text) in &client.files {
-        archive.file(place, text.as_bytes(), false);
+    for (files, are_programs) in [(&client.files, false), (&client.scripts, true)] {
+        for (place, text) in files {
+            archive.file(place, text.as_bytes(), are_programs);
+        }
     }
     archive.file("etc/passwd", PASSWD.as_bytes(), false);
     archive.file("etc/group", GROUP.as_bytes(), false);

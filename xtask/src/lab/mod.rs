@@ -3,6 +3,8 @@
 mod bench;
 mod boot;
 mod client;
+mod doctor;
+mod faults;
 mod guest;
 mod image;
 mod machine;
@@ -41,6 +43,7 @@ Examples:
   cargo xtask lab --list
   cargo xtask lab drift-2000 --json
   cargo xtask lab drift+676 --client chronyd
+  cargo xtask lab doctor                             twenty faults, and whether driftless doctor finds them
   cargo xtask lab --table                            every scenario with every client: docs/lab.md's table, half an hour
   cargo xtask lab drift+676 --table --client driftless,chronyd --runs 3 --duration 300
 
@@ -83,7 +86,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         for scenario in scenario::SCENARIOS {
             println!("{:<14} {}", scenario.name, scenario.about);
         }
+        println!("{:<14} {}", doctor::NAME, doctor::ABOUT);
         return Ok(true);
+    }
+    if args.scenario == [doctor::NAME] {
+        return doctor::run(args.json);
     }
     if args.clean {
         return clean().map(|()| true);

@@ -84,7 +84,7 @@ fn has(status: &str, set: &str) -> bool {
 
 fn who_took_it(evidence: &Evidence, own: &str) -> String {
     let set = if has(own, "CapBnd") { "the effective set" } else { "the bounding set" };
-    let who = if let Some((runtime, why)) = &evidence.place.container {
+    let who = if let Some((runtime, why)) = evidence.place.container() {
         format!("the container's runtime, {runtime} ({why})")
     } else if is_in_user_namespace(&evidence.tree) {
         "a user namespace: the clock belongs to the first one".to_owned()

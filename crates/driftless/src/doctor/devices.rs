@@ -77,7 +77,7 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
         }
     }
     let has_clock = live.vmclock.is_ok() || live.phcs.iter().any(|(info, _)| info.kind.is_trusted());
-    if evidence.place.hypervisor.is_some() && evidence.place.container.is_none() && !has_clock {
+    if evidence.place.hypervisor.is_some() && evidence.place.container().is_none() && !has_clock {
         found.push(ABSENT.seen(why_absent(evidence, live)));
     }
     found

@@ -2,9 +2,9 @@
 //!
 //! Each DHCP client leaves what it was offered in a place of its own, and each NTP client looks, if at all, in one of them.
 
-use super::disciplining::chrony_settings;
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
+use super::long_pause::chrony_settings;
 use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 2] = [&UNUSED, &SMEARED];

@@ -1,12 +1,11 @@
-//! Who keeps the clock: nobody, one, or several who undo each other's work; and whether whoever does would put it right after a long pause.
+//! Who keeps the clock: nobody, one, or several who undo each other's work.
 
 use super::evidence::{Evidence, Live};
 use super::finding::{Finding, Kind, Severity};
 use super::programs::{Manner, Running};
 use super::tree::Tree;
 
-pub(super) static KINDS: [&Kind; 7] =
-    [&NOBODY, &SEVERAL, &AGENT, &UNSYNCHRONISED, &DRIFTLESS, &STEPS, &STAYS_BEHIND];
+pub(super) static KINDS: [&Kind; 6] = [&NOBODY, &SEVERAL, &AGENT, &UNSYNCHRONISED, &DRIFTLESS, &STEPS];
 
 static NOBODY: Kind = Kind {
     id: "nobody-disciplines",
@@ -50,13 +49,6 @@ static STEPS: Kind = Kind {
     consequence: "time jumps, also backwards where the clock runs fast: durations come out wrong or negative, and the drift itself is never corrected",
     cure: "driftless run in its place: it corrects the rate, and steps only after an interruption",
 };
-static STAYS_BEHIND: Kind = Kind {
-    id: "keeper-stays-behind",
-    severity: Severity::Warning,
-    title: "the program that keeps this clock does not follow it over a long pause",
-    consequence: "after the host's sleep, a restore or a migration the guest stays behind for hours, or the program ends",
-    cure: "chrony: makestep 1 -1; ntpd: tinker panic 0; ntpd-rs: panic thresholds; or driftless run, which tells an interruption from drift",
-};
 
 /// How programs are called that set the clock once and are run by cron or a timer because of that.
 const ONE_SHOTS: [&str; 8] =
@@ -78,10 +70,6 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
     if !agents.is_empty() {
         found.push(AGENT.seen(names(&agents)));
     }
-    if evidence.place.hypervisor.is_some() {
-        let keepers = live.programs.iter().filter(|program| program.steers());
-        found.extend(keepers.filter_map(|keeper| stays_behind(&evidence.tree, keeper.name)));
-    }
     found
 }
 
@@ -92,7 +80,7 @@ fn who_steers(evidence: &Evidence, live: &Live) -> Option<Finding> {
     let is_synchronised = live.clock.is_some_and(|clock| clock.synchronised);
     match called.as_slice() {
         // In a container whoever keeps it is out of sight.
-        [] if evidence.place.container.is_some() => None,
+        [] if evidence.place.container().is_some() => None,
         [] => {
             let kernel = if is_synchronised {
                 "somebody out of sight has told the kernel that it is synchronised"
@@ -132,53 +120,6 @@ fn cron(tree: &Tree) -> Vec<Finding> {
         Some(STEPS.seen(format!("/{path}: {line}")))
     })
     .collect()
-}
-
-/// Whether a keeper's settings leave the clock wrong after a long pause.
-fn stays_behind(tree: &Tree, name: &str) -> Option<Finding> {
-    match name {
-        "chronyd" => {
-            let text = chrony_settings(tree)?;
-            let rule =
-                text.lines().rev().find_map(|line| line.trim().strip_prefix("makestep")).map(str::trim);
-            match rule.map(|rule| (rule, rule.split_whitespace().nth(1))) {
-                Some((_, Some(limit))) if limit.starts_with('-') => None,
-                Some((rule, _)) => {
-                    Some(STAYS_BEHIND.seen(format!(
-                        "chrony's settings say makestep {rule}: only the first updates may step"
-                    )))
-                }
-                None => Some(STAYS_BEHIND.seen("chrony's settings have no makestep: it never steps")),
-            }
-        }
-        "ntpd" => {
-            let (path, text) = ["etc/ntpsec/ntp.conf", "etc/ntp.conf"]
-                .iter()
-                .find_map(|path| Some((path, tree.text(path)?)))?;
-            let is_bold = text.lines().any(|line| line.trim().starts_with("tinker panic 0"));
-            (!is_bold).then(|| {
-                STAYS_BEHIND.seen(format!(
-                    "/{path} has no tinker panic 0: ntpd ends when it is off by more than 1000 s"
-                ))
-            })
-        }
-        "openntpd" => {
-            Some(STAYS_BEHIND.seen("openntpd slews by adjtime, 500 ppm at most: an hour takes 83 days"))
-        }
-        "ntpd-rs" => Some(STAYS_BEHIND.seen(
-            "ntpd-rs ends when a later step would be more than 1000 s, unless its settings say otherwise",
-        )),
-        _ => None,
-    }
-}
-
-/// chrony's settings with all that they include from its usual folders.
-pub(super) fn chrony_settings(tree: &Tree) -> Option<String> {
-    let main = ["etc/chrony/chrony.conf", "etc/chrony.conf"].iter().find_map(|path| tree.text(path))?;
-    let parts = ["etc/chrony/conf.d", "etc/chrony.d"].iter().flat_map(|folder| tree.files(folder, ".conf"));
-    let sources =
-        ["etc/chrony/sources.d", "run/chrony-dhcp"].iter().flat_map(|folder| tree.files(folder, ".sources"));
-    Some(parts.chain(sources).fold(main, |all, (_, text)| all + "\n" + &text))
 }
 
 fn names(programs: &[&Running]) -> String {
@@ -234,18 +175,5 @@ mod tests {
             found(&[("etc/crontab", "# ntpdate\n17 * * * * root run-parts\n")], Live::healthy()),
             [""; 0]
         );
-    }
-
-    #[test]
-    fn settings_that_leave_a_guest_behind_after_a_pause_are_told() {
-        const GUEST: (&str, &str) = ("sys/hypervisor/type", "xen\n");
-        let chrony =
-            |settings: &str| found(&[GUEST, ("etc/chrony/chrony.conf", settings)], running(&["chronyd"]));
-        assert_eq!(chrony("makestep 1 3\n"), ["keeper-stays-behind"]);
-        assert_eq!(chrony("pool x\n"), ["keeper-stays-behind"]);
-        assert_eq!(chrony("makestep 1 -1\n"), [""; 0]);
-        let hardware = found(&[("etc/chrony/chrony.conf", "makestep 1 3\n")], running(&["chronyd"]));
-        assert_eq!(hardware, [""; 0], "hardware is seldom paused");
-        assert_eq!(found(&[GUEST, ("etc/ntp.conf", "tinker panic 0\n")], running(&["ntpd"])), [""; 0]);
     }
 }

@@ -47,6 +47,8 @@ struct Offer {
     module: &'static str,
     /// Whether the kernel loads the module by itself when it sees the device.
     loads_itself: bool,
+    /// The first release whose own driver has the clock: before that the driver is there without it.
+    since: [u64; 2],
     /// What must be so on the host's side.
     provided: &'static str,
 }
@@ -58,7 +60,7 @@ const fn offer(
     module: &'static str,
     provided: &'static str,
 ) -> Offer {
-    Offer { method, platform, option, module, loads_itself: true, provided }
+    Offer { method, platform, option, module, loads_itself: true, since: [0, 0], provided }
 }
 
 /// Columns of the table.
@@ -76,13 +78,16 @@ const OFFERS: [Offer; 26] = [
         loads_itself: false,
         ..offer("hypervisor-clock", "firecracker", "PTP_1588_CLOCK_KVM", "ptp_kvm", TSC_HOST)
     },
-    offer(
-        "hypervisor-clock",
-        "aws",
-        "ENA_ETHERNET",
-        "ena",
-        "on instances whose network card has a clock, with ena.phc_enable=1",
-    ),
+    Offer {
+        since: [6, 17],
+        ..offer(
+            "hypervisor-clock",
+            "aws",
+            "ENA_ETHERNET",
+            "ena",
+            "on instances whose network card has a clock, where it was switched on",
+        )
+    },
     offer(
         "hypervisor-clock",
         "hyper-v",
@@ -223,6 +228,15 @@ impl Image {
     fn fit(&self, offer: &Offer) -> (Fit, String) {
         let Some(kernel) = &self.kernel else { return (Fit::Unknown, "the image has no kernel".to_owned()) };
         let Offer { option, module, .. } = offer;
+        if numbers(&kernel.release).as_slice() < offer.since.as_slice() {
+            let [major, minor] = offer.since;
+            return (
+                Fit::Unknown,
+                format!(
+                    "Linux's own {module} has a clock since {major}.{minor} only; Amazon's own driver had it before"
+                ),
+            );
+        }
         let has_module = kernel.modules.contains(*module);
         let provided =
             if offer.provided.is_empty() { String::new() } else { format!(", {}", offer.provided) };

@@ -83,7 +83,7 @@ impl KernelConfig {
 
 pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
     // An image's kernels are told by its table.
-    if evidence.live.is_none() || evidence.place.container.is_some() {
+    if evidence.live.is_none() || evidence.place.container().is_some() {
         return Vec::new();
     }
     let release = evidence.tree.line("proc/sys/kernel/osrelease");

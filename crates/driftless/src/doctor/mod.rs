@@ -15,6 +15,7 @@ mod frequency;
 mod host;
 mod image;
 mod kernel_config;
+mod long_pause;
 mod place;
 mod programs;
 mod rtc;
@@ -70,9 +71,10 @@ pub(crate) struct Args {
 /// A family: what it finds, and what it may find.
 type Family = (fn(&Evidence) -> Vec<Finding>, &'static [&'static Kind]);
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     (disciplining::find, &disciplining::KINDS),
     (wrong_time::find, &wrong_time::KINDS),
+    (long_pause::find, &long_pause::KINDS),
     (capability::find, &capability::KINDS),
     (frequency::find, &frequency::KINDS),
     (clocksource::find, &clocksource::KINDS),

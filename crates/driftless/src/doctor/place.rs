@@ -10,15 +10,17 @@ use super::tree::Tree;
 /// Where a system runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The container's runtime, and what gave it away.
+    /// The container's runtime as systemd takes it to be, and what gave it away.
     pub(crate) container: Option<(&'static str, String)>,
+    /// The kernel's own threads are in sight: whatever the marks say, this system has its kernel to itself.
+    pub(crate) has_own_kernel: bool,
     /// The hypervisor as systemd calls it, and what gave it away.
     pub(crate) hypervisor: Option<(&'static str, String)>,
     /// Whose machine it is, as far as the firmware says: vendor and product.
     pub(crate) product: String,
 }
 
-pub(super) static KINDS: [&Kind; 2] = [&CONTAINER, &MACHINE];
+pub(super) static KINDS: [&Kind; 3] = [&CONTAINER, &MARKED, &MACHINE];
 
 static CONTAINER: Kind = Kind {
     id: "in-container",
@@ -26,6 +28,13 @@ static CONTAINER: Kind = Kind {
     title: "this is a container",
     consequence: "its clock is its host's: whoever keeps that one keeps this one, and setting it here sets it for all",
     cure: "keep the clock on the host, or in one container that has CAP_SYS_TIME and the devices (--cap-add SYS_TIME --device /dev/ptp0)",
+};
+static MARKED: Kind = Kind {
+    id: "taken-for-container",
+    severity: Severity::Note,
+    title: "this system bears a container's marks, but has a kernel to itself",
+    consequence: "it was made from a container's image; systemd takes it for a container, and skips what has ConditionVirtualization=!container, as time clients have",
+    cure: "remove the mark from the image that the machine is made of",
 };
 static MACHINE: Kind = Kind {
     id: "in-virtual-machine",
@@ -87,7 +96,17 @@ impl Place {
     pub(crate) fn of(tree: &Tree, log: Option<&[String]>, signature: Option<&str>) -> Self {
         let dmi = |name: &str| tree.line(&format!("{DMI}/{name}"));
         let product = [dmi("sys_vendor"), dmi("product_name")].join(" ").trim().to_owned();
-        Self { container: container(tree), hypervisor: hypervisor(tree, log, signature), product }
+        Self {
+            container: container(tree),
+            has_own_kernel: tree.line("proc/2/comm") == "kthreadd",
+            hypervisor: hypervisor(tree, log, signature),
+            product,
+        }
+    }
+
+    /// The container that this really is.
+    pub(crate) fn container(&self) -> Option<&(&'static str, String)> {
+        self.container.as_ref().filter(|_| !self.has_own_kernel)
     }
 
     /// Whether it is a virtual machine of that kind, Firecracker's and others' KVM included.
@@ -160,8 +179,9 @@ fn container(tree: &Tree) -> Option<(&'static str, String)> {
 }
 
 pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
-    let Place { container, hypervisor, product } = &evidence.place;
-    let container = container.as_ref().map(|(runtime, why)| CONTAINER.seen(format!("{runtime}: {why}")));
+    let Place { container, hypervisor, product, has_own_kernel } = &evidence.place;
+    let kind = if *has_own_kernel { &MARKED } else { &CONTAINER };
+    let container = container.as_ref().map(|(runtime, why)| kind.seen(format!("{runtime}: {why}")));
     let machine = hypervisor.as_ref().map(|(called, why)| {
         let product = if product.is_empty() { String::new() } else { format!(" ({product})") };
         MACHINE.seen(format!("{called}{product}: {why}"))

@@ -72,7 +72,7 @@ pub(crate) const PROGRAMS: [Program; 16] = [
         &["ntp.service", "ntpd.service", "ntpsec.service", "openntpd.service"],
         &["usr/sbin/ntpd"],
     ),
-    program("openntpd", Manner::Keeps, &["openntpd.service"], &["usr/sbin/openntpd"]),
+    program("openntpd", Manner::Keeps, &[], &["usr/sbin/openntpd"]),
     program("ntpd-rs", Manner::Keeps, &["ntpd-rs.service"], &["usr/bin/ntp-daemon", "usr/sbin/ntp-daemon"]),
     program("dntpd", Manner::Keeps, &["dntpd.service"], &["usr/sbin/dntpd"]),
     program("phc2sys", Manner::Keeps, &["phc2sys.service"], &["usr/sbin/phc2sys"]),

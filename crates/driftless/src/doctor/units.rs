@@ -50,7 +50,7 @@ const FOLDERS: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Unit {
     pub(super) name: String,
-    program: &'static Program,
+    pub(super) program: &'static Program,
     /// Its file and its drop-ins, one after the other.
     text: String,
 }
@@ -137,7 +137,7 @@ fn failing(text: &str, place: &Place, is_live: bool) -> Option<String> {
         let holds = if is_live { holds(wanted, place)? } else { holds_in_machine(wanted)? };
         (holds == is_negated).then(|| {
             let runs = match (&place.container, &place.hypervisor) {
-                (Some((runtime, _)), _) => format!("this is a container ({runtime})"),
+                (Some((runtime, why)), _) => format!("systemd takes this for a container ({runtime}: {why})"),
                 (None, Some((called, _))) => format!("this is a virtual machine ({called})"),
                 (None, None) if is_live => "this is neither container nor virtual machine".to_owned(),
                 (None, None) => "it would fail in every virtual machine".to_owned(),
