@@ -12,7 +12,12 @@ stop() {
     wait "$keeper"
 }
 settle() { /bin/driftless waitsync --timeout 30 > /dev/null 2>&1; }
-shift_clock() { date -s "@$(($(date +%s) + $1))" > /dev/null; }
+# date(1) sets whole seconds: it is called at the edge of one.
+shift_clock() {
+    second=$(date +%s)
+    while [ "$(date +%s)" = "$second" ]; do :; done
+    date -s "@$(($(date +%s) + $1))" > /dev/null
+}
 
 # check NAME PROGRAM...: what the doctor says, in one line on the console.
 check() {

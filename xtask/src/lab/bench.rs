@@ -116,6 +116,7 @@ impl Bench {
             ahead_s: scenario.ahead_s,
             card: scenario.card.map(|card| card.name),
             has_vsock: self.vsock.is_some(),
+            share: None,
             counters: PLANTED,
         };
         let mut guest = match Guest::boot(&boot, signals) {

@@ -31,6 +31,8 @@ pub(crate) struct Boot<'a> {
     /// A second network card, for its PTP clock.
     pub(crate) card: Option<&'a str>,
     pub(crate) has_vsock: bool,
+    /// A folder of the host's that the guest may mount, by the tag `host` (9p).
+    pub(crate) share: Option<&'a Path>,
     /// Words for the kernel about what it may count by.
     pub(crate) counters: &'a str,
 }
@@ -110,6 +112,10 @@ impl Boot<'_> {
         if self.has_vsock {
             command.args(["-object", "memory-backend-memfd,id=mem,size=256M,share=on"]);
             command.args(vsock::arguments(self.scratch));
+        }
+        if let Some(share) = self.share {
+            let options = format!("local,path={},mount_tag=host,security_model=none", share.display());
+            command.args(["-virtfs", &options]);
         }
         for (device, option) in NEWER_DEVICES {
             if qemu.has(device) {

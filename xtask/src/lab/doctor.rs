@@ -34,6 +34,8 @@ struct Verdict {
     ok: bool,
 }
 
+/// What a guest needs to mount a folder of its host's.
+const SHARE_DRIVERS: [&str; 2] = ["9pnet_virtio", "9p"];
 /// How a line on the console begins that is the doctor's.
 const MARK: &str = "LAB-DOCTOR ";
 /// A guest that has not come to an end by then has hung.
@@ -88,7 +90,9 @@ impl Ward {
         let port = free_port()?;
         let initramfs = folder.join("initramfs");
         let client = equipment(patient, port, &workspace, &lab.join("cache"))?;
-        image::initramfs(&machine.kernel, &client, patient.card.as_slice(), &workspace, &initramfs)?;
+        let drivers: Vec<&str> =
+            patient.card.into_iter().chain(SHARE_DRIVERS.into_iter().filter(|_| patient.shares)).collect();
+        image::initramfs(&machine.kernel, &client, &drivers, &workspace, &initramfs)?;
         let scratch = Scratch::new(&folder)?;
         let mut server = Command::new(workspace.join("target/lab/driftless"));
         server.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{port}")]);
@@ -101,6 +105,8 @@ impl Ward {
         eprintln!("xtask: booting {}: {} examinations", patient.name, patient.faults.len());
         File::create(self.scratch.path().join("page"))?
             .set_len(u64::try_from(page::WORDS * 8)?.next_multiple_of(1 << 20))?;
+        let share = self.scratch.path().join("share");
+        fs::create_dir(&share)?;
         let boot = Boot {
             machine: &self.machine,
             accelerator: Accelerator::Tcg,
@@ -111,6 +117,7 @@ impl Ward {
             ahead_s: 30,
             card: patient.card,
             has_vsock: false,
+            share: patient.shares.then_some(share.as_path()),
             counters: patient.counters,
         };
         let command = boot.command(tsc_khz(signals)?);

@@ -21,6 +21,8 @@ pub(crate) struct Patient {
     pub(crate) counters: &'static str,
     /// A network card with a PTP clock that is none, and so the release's own QEMU.
     pub(crate) card: Option<&'static str>,
+    /// Whether it has a folder of its host's.
+    pub(crate) shares: bool,
     pub(crate) faults: &'static [Fault],
 }
 
@@ -40,24 +42,30 @@ const HEALTHY: &str = "healthy";
 
 /// Both guests. The second boots with what only a boot can bring about.
 pub(crate) const PATIENTS: [Patient; 2] = [
-    Patient { name: "guest", counters: "tsc=reliable", card: None, faults: &FAULTS },
-    Patient { name: "guest-unstable", counters: "tsc=unstable", card: Some("e1000e"), faults: &OF_THE_BOOT },
+    Patient { name: "guest", counters: "tsc=reliable", card: None, shares: true, faults: &FAULTS },
+    Patient {
+        name: "guest-unstable",
+        counters: "tsc=unstable",
+        card: Some("e1000e"),
+        shares: false,
+        faults: &OF_THE_BOOT,
+    },
 ];
 
 /// From the fault `nobody` to `slew` the keeper is stopped: nobody puts right what is made wrong.
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 23] = [
     fault(HEALTHY, ("start", ""), &[]),
     fault(
         "two-keepers",
         (
             "/bin/chronyd -d -u root -f /etc/chrony/chrony.conf > /tmp/chronyd.log 2>&1 & other=$!; sleep 1",
-            "kill $other; wait $other; settle",
+            "kill $other; wait $other; stop; start",
         ),
         &["several-discipline", "keeper-stays-behind"],
     ),
     fault(
         "stepping-client",
-        ("/bin/sntpc & other=$!; sleep 1", "kill $other; wait $other; settle"),
+        ("/bin/sntpc & other=$!; sleep 1", "kill $other; wait $other; stop; start"),
         &["step-prone-client"],
     ),
     fault(
@@ -125,6 +133,17 @@ const FAULTS: [Fault; 21] = [
     fault("slew", ("adjtimex -o 20000000 > /dev/null", "adjtimex -o 0 > /dev/null"), &["slew-pending"]),
     fault("wrong", ("shift_clock 1234", "shift_clock -1234"), &["time-is-wrong"]),
     fault("wrong-by-zone", ("shift_clock 7200", "shift_clock -7200"), &["wrong-by-zone"]),
+    Fault {
+        doctor: "/bin/driftless doctor --shared /mnt",
+        ..fault(
+            "shared-skew",
+            (
+                "mkdir /mnt; mount -t 9p -o trans=virtio,version=9p2000.L,cache=none host /mnt; shift_clock 1234",
+                "shift_clock -1234; umount /mnt",
+            ),
+            &["shared-folder-skew", "time-is-wrong"],
+        )
+    },
     fault("wrong-by-tai", ("shift_clock 37", "shift_clock -37"), &["wrong-by-tai"]),
     fault(
         "rtc-zone",
@@ -139,6 +158,7 @@ const FAULTS: [Fault; 21] = [
         ),
         &["device-not-permitted"],
     ),
+    Fault { doctor: "/bin/driftless doctor --root /", ..fault("initramfs", ("", ""), &[]) },
     fault(HEALTHY, ("start", "stop"), &[]),
 ];
 
@@ -171,7 +191,7 @@ mod tests {
     fn a_dozen_faults_and_more_are_tried_and_the_guest_is_healthy_before_and_after() {
         let all = || PATIENTS.iter().flat_map(|patient| patient.faults);
         assert!(all().filter(|fault| !fault.expects.is_empty()).count() >= 12);
-        assert!(FAULTS.first().unwrap().expects.is_empty() && FAULTS.last().unwrap().expects.is_empty());
+        assert!([FAULTS.first(), FAULTS.last()].iter().flatten().all(|fault| fault.expects.is_empty()));
         let script = PATIENTS[0].script("");
         assert!(script.contains("check nobody /bin/driftless doctor\n"), "{script}");
     }

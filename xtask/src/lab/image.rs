@@ -15,9 +15,9 @@ use super::machine::Kernel;
 /// What the guest needs from its kernel's modules: the network card, and the vmclock page where QEMU has one.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "ptp_vmclock"];
 /// What init and people at the console use.
-const APPLETS: [&str; 23] = [
+const APPLETS: [&str; 24] = [
     "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
-    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "poweroff",
+    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "umount", "poweroff",
 ];
 
 /// Builds the initramfs for a client, with more drivers if need be.

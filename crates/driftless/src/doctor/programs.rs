@@ -57,7 +57,7 @@ pub(crate) const PROGRAMS: [Program; 16] = [
         "driftless",
         Manner::Keeps,
         &["driftless.service"],
-        &["usr/bin/driftless", "usr/sbin/driftless", "usr/local/bin/driftless", "bin/client"],
+        &["usr/bin/driftless", "usr/sbin/driftless", "usr/local/bin/driftless", "bin/driftless"],
     ),
     program("chronyd", Manner::Keeps, &["chrony.service", "chronyd.service"], &["usr/sbin/chronyd"]),
     program(
