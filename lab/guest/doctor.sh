@@ -23,6 +23,8 @@ shift_clock() {
 check() {
     name=$1
     shift
+    read -r uptime < /proc/uptime
+    echo "LAB at ${uptime%% *} s: $name"
     said=$("$@" --json 2> /tmp/doctor.log)
     printf 'LAB-DOCTOR %s %s %s\n' "$name" "$?" "$said"
 }

@@ -56,6 +56,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         eprintln!("xtask: a real guest: left out by --no-lab");
     } else if !is_guest_kept()? {
         failed.push("a real guest");
+    } else if !are_faults_found()? {
+        failed.push("faults in real guests");
     }
     let (are_tests_good, closing_line) = unit_tests()?;
     if !are_tests_good {
@@ -91,6 +93,21 @@ fn is_guest_kept() -> Result<bool> {
                 lab::go_on(&signals)?;
                 eprintln!("xtask: a real guest, run {run}: {error:#}");
             }
+        }
+    }
+    Ok(false)
+}
+
+/// The doctor among real faults, where guests can be booted.
+fn are_faults_found() -> Result<bool> {
+    if lab::prepare().is_err() {
+        return Ok(true);
+    }
+    for _ in 1..=LAB_RUNS_MAX {
+        match lab::examine(false) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => eprintln!("xtask: faults in real guests: {error:#}"),
         }
     }
     Ok(false)

@@ -29,6 +29,7 @@ use driftless_linux::signal::Signals;
 pub(crate) use bench::{Bench, folder, prepare, workspace};
 pub(crate) use boot::Accelerator;
 pub(crate) use client::Kind;
+pub(crate) use doctor::run as examine;
 pub(crate) use guest::Guest;
 pub(crate) use peers::peers;
 pub(crate) use process::{go_on, rest};

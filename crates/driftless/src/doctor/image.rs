@@ -119,7 +119,7 @@ const OFFERS: [Offer; 26] = [
     offer("vmclock", "aws", "PTP_1588_CLOCK_VMCLOCK", "ptp_vmclock", "on some families of instances"),
     offer("virtio-rtc", "kvm", "VIRTIO_RTC", "virtio_rtc", "where the machine has the device"),
     offer("rtc", "kvm", RTC.0, RTC.1, ""),
-    offer("rtc", "firecracker", "RTC_DRV_PL031", "rtc_pl031", "on Arm only: its x86 machines have none"),
+    offer("rtc", "firecracker", FIRECRACKER_RTC.0, FIRECRACKER_RTC.1, ""),
     offer("rtc", "aws", RTC.0, RTC.1, ""),
     offer("rtc", "hyper-v", RTC.0, RTC.1, ""),
     offer("rtc", "vmware", RTC.0, RTC.1, ""),
@@ -151,6 +151,10 @@ const OFFERS: [Offer; 26] = [
 /// The usual machine's real-time clock.
 const RTC: (&str, &str) =
     if cfg!(target_arch = "x86_64") { ("RTC_DRV_CMOS", "rtc_cmos") } else { ("RTC_DRV_PL031", "rtc_pl031") };
+
+/// Firecracker gives one to its Arm machines only.
+const FIRECRACKER_RTC: (&str, &str) =
+    if cfg!(target_arch = "aarch64") { ("RTC_DRV_PL031", "rtc_pl031") } else { ("", "") };
 
 /// A cell of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +232,9 @@ impl Image {
     fn fit(&self, offer: &Offer) -> (Fit, String) {
         let Some(kernel) = &self.kernel else { return (Fit::Unknown, "the image has no kernel".to_owned()) };
         let Offer { option, module, .. } = offer;
+        if option.is_empty() {
+            return (Fit::No, "its machines of this processor have none".to_owned());
+        }
         if numbers(&kernel.release).as_slice() < offer.since.as_slice() {
             let [major, minor] = offer.since;
             return (
