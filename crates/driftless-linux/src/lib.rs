@@ -1,17 +1,19 @@
 //! Everything in driftless that touches the Linux kernel: the only unsafe code, all of it in `sys`.
 //!
-//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`poll`], [`signal`], [`session`], [`entropy`], [`capability`].
+//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`netlink`], [`folder_watch`]; [`poll`], [`signal`], [`session`], [`entropy`], [`capability`].
 
 pub mod capability;
 pub mod channel;
 pub mod clock;
 pub mod clock_set;
 pub mod entropy;
+pub mod folder_watch;
 pub mod footprint;
 mod ioctl;
 pub mod kmsg;
 mod look;
 pub mod mapping;
+pub mod netlink;
 pub mod phc;
 pub mod phc_list;
 pub mod phc_set;

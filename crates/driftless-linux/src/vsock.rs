@@ -29,6 +29,12 @@ pub fn local_cid() -> io::Result<u32> {
     Ok(cid)
 }
 
+/// This machine's context id where it is a guest: the smaller ones are the hypervisor's, itself and the host's, the largest is nobody's.
+#[must_use]
+pub fn guest_cid() -> Option<u32> {
+    local_cid().ok().filter(|cid| (HOST + 1..libc::VMADDR_CID_ANY).contains(cid))
+}
+
 /// A stream on its way to a context id's port: it is connected once it is writable without an error.
 pub(crate) fn connect(cid: u32, port: u32) -> io::Result<OwnedFd> {
     let socket = socket(libc::SOCK_STREAM)?;

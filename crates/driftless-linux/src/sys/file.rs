@@ -61,6 +61,20 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `inotify_init1(2)`, non-blocking and closed on exec.
+pub(crate) fn inotify() -> Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })?;
+    // SAFETY: the kernel just made it, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `inotify_add_watch(2)`: the watch's number.
+pub(crate) fn inotify_add(fd: BorrowedFd<'_>, path: &CStr, events: u32) -> Result<i32> {
+    // SAFETY: `path` ends in a zero byte and lives over the call.
+    check(unsafe { libc::inotify_add_watch(raw(fd), path.as_ptr(), events) })
+}
+
 /// `pread(2)`.
 pub(crate) fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: libc::off_t) -> Result<usize> {
     // SAFETY: the buffer lives over the call and is as long as said.

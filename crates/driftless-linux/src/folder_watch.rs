@@ -1,0 +1,98 @@
+//! Files that come, change or go in folders (`inotify(7)`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::sys;
+
+/// The watch over some folders.
+#[derive(Debug)]
+pub struct FolderWatch {
+    inotify: OwnedFd,
+    folders: BTreeMap<i32, PathBuf>,
+}
+
+/// A file was written and closed, moved here, made, or taken away.
+const EVENTS: u32 =
+    libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_CREATE | libc::IN_DELETE | libc::IN_ONLYDIR;
+/// An event before its name: descriptor, mask, cookie, length, 32 bits each.
+const HEAD: usize = 16;
+const READ_BYTES: usize = 4_096;
+/// Reads in a row, so that a busy folder does not hold us.
+const READS_MAX: usize = 16;
+
+impl FolderWatch {
+    /// A watch over none yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { inotify: sys::inotify()?, folders: BTreeMap::new() })
+    }
+
+    /// Watches one more, unless it is watched already.
+    ///
+    /// # Errors
+    /// What the system says: `NotFound` where there is none.
+    pub fn add(&mut self, folder: &Path) -> io::Result<()> {
+        let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+        let id = sys::inotify_add(self.inotify.as_fd(), &path, EVENTS)?;
+        self.folders.insert(id, folder.to_owned());
+        Ok(())
+    }
+
+    /// Whether a file that `is_wanted`, told its folder and its name, came, changed or went since the last call.
+    pub fn take(&self, is_wanted: impl Fn(&Path, &[u8]) -> bool) -> bool {
+        let mut is_any = false;
+        let mut buffer = [0; READ_BYTES];
+        for _ in 0..READS_MAX {
+            let Ok(length) = sys::read(self.as_fd(), &mut buffer) else { break };
+            let mut rest = buffer.get(..length).unwrap_or_default();
+            while let Some((id, name, after)) = event(rest) {
+                is_any |= self.folders.get(&id).is_some_and(|folder| is_wanted(folder, name));
+                rest = after;
+            }
+        }
+        is_any
+    }
+}
+
+/// The first event of some octets: its watch, its name, and what follows.
+fn event(octets: &[u8]) -> Option<(i32, &[u8], &[u8])> {
+    let id = i32::from_ne_bytes(*octets.first_chunk::<4>()?);
+    let length = u32::from_ne_bytes(*octets.get(12..)?.first_chunk::<4>()?);
+    let (name, after) = octets.get(HEAD..)?.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((id, name.split(|octet| *octet == 0).next().unwrap_or_default(), after))
+}
+
+impl AsFd for FolderWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_that_is_written_or_goes_is_told_and_a_foreign_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = FolderWatch::new().unwrap();
+        watch.add(folder.path()).unwrap();
+        watch.add(folder.path()).unwrap();
+        let is_lease = |_: &Path, name: &[u8]| name.ends_with(b".lease");
+        assert!(!watch.take(is_lease));
+        fs::write(folder.path().join("eth0.lease"), "x").unwrap();
+        assert!(watch.take(is_lease) && !watch.take(is_lease));
+        fs::write(folder.path().join("other"), "x").unwrap();
+        assert!(!watch.take(is_lease));
+        fs::remove_file(folder.path().join("eth0.lease")).unwrap();
+        assert!(watch.take(is_lease));
+        assert!(watch.add(Path::new("/nonexistent")).is_err());
+    }
+}
