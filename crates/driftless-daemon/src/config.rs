@@ -10,7 +10,7 @@ use driftless_core::source::SourceConfig;
 use driftless_linux::vsock;
 use serde::Deserialize;
 
-use crate::found;
+use crate::discovery::{Machine, Survey};
 use crate::place::Place;
 use crate::spec::{self, SpecError};
 
@@ -104,6 +104,8 @@ pub struct Config {
     pub sources: Setting<Vec<String>>,
     /// Why these, where they were found on this machine.
     pub found: Vec<String>,
+    /// What a first glance found, where nobody configured any.
+    pub glance: Option<Survey>,
     /// Whom to believe where sources of different kinds disagree.
     pub policy: Setting<Policy>,
     /// When the clock may be stepped.
@@ -176,10 +178,13 @@ impl Config {
         let path = |flag: &Option<PathBuf>, file, default: &str| {
             choose(None, flag.clone(), file, PathBuf::from(default))
         };
-        let (sources, found) = sources(&flags.sources, file.sources);
+        let (sources, glance) = sources(&flags.sources, file.sources);
+        let chosen = glance.as_ref().map(|glance| glance.choose(false)).unwrap_or_default();
+        let sources = sources.unwrap_or(Setting { value: chosen.sources, origin: Origin::Found });
         Ok(Self {
             sources,
-            found,
+            found: chosen.why,
+            glance,
             policy: choose(None, None, file.policy, Policy::Host),
             step: choose(None, flags.step, file.step, StepPolicy::Auto),
             other_writer: choose(None, None, file.other_writer, OtherWriter::TakeOver),
@@ -280,16 +285,14 @@ fn choose<T>(environment: Option<T>, flag: Option<T>, file: Option<T>, default: 
     Setting { value: default, origin: Origin::Default }
 }
 
-/// Without any, this machine is searched: what was found, and why.
-fn sources(flags: &[String], file: Option<Vec<String>>) -> (Setting<Vec<String>>, Vec<String>) {
-    if !flags.is_empty() {
-        return (Setting { value: flags.to_vec(), origin: Origin::Flag }, Vec::new());
+/// Without any, this machine is glanced at; the daemon searches on.
+fn sources(flags: &[String], file: Option<Vec<String>>) -> (Option<Setting<Vec<String>>>, Option<Survey>) {
+    let given = [(flags.to_vec(), Origin::Flag), (file.unwrap_or_default(), Origin::File)];
+    let given = given.into_iter().find(|(sources, _)| !sources.is_empty());
+    match given {
+        Some((value, origin)) => (Some(Setting { value, origin }), None),
+        None => (None, Some(Survey::glance(&Machine::here()))),
     }
-    if let Some(value) = file.filter(|sources| !sources.is_empty()) {
-        return (Setting { value, origin: Origin::File }, Vec::new());
-    }
-    let found = found::find(false);
-    (Setting { value: found.sources, origin: Origin::Found }, found.why)
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

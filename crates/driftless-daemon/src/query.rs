@@ -80,46 +80,8 @@ impl Query {
     /// # Errors
     /// [`QueryError`].
     pub fn ask(&self, patience: Span) -> Result<Answer, QueryError> {
-        let io = |error| QueryError::Io(self.name.clone(), error);
-        let mut clock = ObservedClock;
-        let mut links = Links::new(std::slice::from_ref(&self.source));
-        let (mut association, to, data) = self.asked()?;
-        let end = clock.now().raw + patience;
-        if let Some(at) = links.transmit(ONLY, to, &data, &mut clock).map_err(io)? {
-            association.transmitted(at);
-        }
-        loop {
-            let left = (end - clock.now().raw).max(Span::ZERO);
-            let fds: Vec<_> = links.waiting().map(|(_, fd, direction)| (fd, direction)).collect();
-            let ready = poll::wait_for(&fds, Some(left)).map_err(io)?;
-            if ready.first() != Some(&true) {
-                return Err(QueryError::Timeout(self.name.clone(), patience));
-            }
-            let mut buffer = [0; PACKET_MAX];
-            let (packet, from, stamp) = match links.ready(ONLY, &mut clock, &mut buffer).map_err(io)? {
-                Arrival::Packet(packet, from, stamp) => (packet, from, stamp),
-                Arrival::Left(at) => {
-                    association.transmitted(at);
-                    continue;
-                }
-                Arrival::Nothing | Arrival::LookNow => continue,
-            };
-            let now = clock.now();
-            match association.receive(now, 0.0, from, packet, stamp) {
-                Ok(sample) => {
-                    let (host, seen, time) = (self.name.clone(), association.seen, now.wall);
-                    return Ok(Answer { host, address: self.address(to), sample, seen, time });
-                }
-                // Anybody can send foreign packets: wait on.
-                Err(Refusal::Rejected(Rejection::NotOurs)) => {}
-                Err(Refusal::Rejected(reason)) => {
-                    return Err(QueryError::Rejected(self.name.clone(), crate::log::rejection(reason)));
-                }
-                Err(Refusal::Kissed(code)) => {
-                    return Err(QueryError::Kissed(self.name.clone(), crate::log::kiss(code)));
-                }
-            }
-        }
+        let silent = || Err(QueryError::Timeout(self.name.clone(), patience));
+        ask_all(std::slice::from_ref(self), patience).pop().unwrap_or_else(silent)
     }
 
     /// An association that has just asked, whom it asked, and the request.
@@ -148,8 +110,99 @@ impl Query {
     }
 }
 
-/// There is one source, and this is its number.
-const ONLY: SourceId = SourceId(0);
+/// Asks all of them at once, each once, and waits until each has answered or `patience` is over.
+#[must_use]
+pub fn ask_all(queries: &[Query], patience: Span) -> Vec<Result<Answer, QueryError>> {
+    let mut clock = ObservedClock;
+    let sources: Vec<SourceConfig> = queries.iter().map(|query| query.source.clone()).collect();
+    let mut links = Links::new(&sources);
+    let ids = (0_u16..).map(SourceId);
+    let mut asked: Vec<Asked<'_>> =
+        ids.zip(queries).map(|(id, query)| Asked::send(id, query, &mut links, &mut clock)).collect();
+    let end = clock.now().raw + patience;
+    while asked.iter().any(|one| one.result.is_none()) {
+        let left = (end - clock.now().raw).max(Span::ZERO);
+        let is_open = |id: SourceId| asked.get(usize::from(id.0)).is_some_and(|one| one.result.is_none());
+        let waiting: Vec<_> = links.waiting().filter(|(id, ..)| is_open(*id)).collect();
+        let fds: Vec<_> = waiting.iter().map(|(_, fd, direction)| (*fd, *direction)).collect();
+        let ready = match poll::wait_for(&fds, Some(left)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Vec::new(),
+            ready => ready.unwrap_or_default(),
+        };
+        let ready: Vec<SourceId> =
+            waiting.iter().zip(&ready).filter(|(_, is_ready)| **is_ready).map(|((id, ..), _)| *id).collect();
+        for one in asked.iter_mut().filter(|one| ready.contains(&one.id)) {
+            one.receive(&mut links, &mut clock);
+        }
+        if clock.now().raw >= end {
+            break;
+        }
+    }
+    let result = |one: Asked<'_>| {
+        one.result.unwrap_or_else(|| Err(QueryError::Timeout(one.query.name.clone(), patience)))
+    };
+    asked.into_iter().map(result).collect()
+}
+
+/// A query under way.
+struct Asked<'a> {
+    id: SourceId,
+    query: &'a Query,
+    /// The association and whom it asked; none where nobody could be asked.
+    exchange: Option<(Association, Peer)>,
+    result: Option<Result<Answer, QueryError>>,
+}
+
+impl<'a> Asked<'a> {
+    fn send(id: SourceId, query: &'a Query, links: &mut Links, clock: &mut ObservedClock) -> Self {
+        let mut one = Self { id, query, exchange: None, result: None };
+        let (mut association, to, data) = match query.asked() {
+            Ok(asked) => asked,
+            Err(error) => {
+                one.result = Some(Err(error));
+                return one;
+            }
+        };
+        match links.transmit(id, to, &data, clock) {
+            Ok(Some(at)) => association.transmitted(at),
+            Ok(None) => {}
+            Err(error) => one.result = Some(Err(QueryError::Io(query.name.clone(), error))),
+        }
+        one.exchange = Some((association, to));
+        one
+    }
+
+    /// Takes what came.
+    fn receive(&mut self, links: &mut Links, clock: &mut ObservedClock) {
+        let Some((association, to)) = &mut self.exchange else { return };
+        let name = || self.query.name.clone();
+        let mut buffer = [0; PACKET_MAX];
+        let (packet, from, stamp) = match links.ready(self.id, clock, &mut buffer) {
+            Ok(Arrival::Packet(packet, from, stamp)) => (packet, from, stamp),
+            Ok(Arrival::Left(at)) => return association.transmitted(at),
+            Ok(Arrival::Nothing | Arrival::LookNow) => return,
+            Err(error) => {
+                self.result = Some(Err(QueryError::Io(name(), error)));
+                return;
+            }
+        };
+        let now = clock.now();
+        self.result = match association.receive(now, 0.0, from, packet, stamp) {
+            Ok(sample) => {
+                let (host, seen, time) = (name(), association.seen, now.wall);
+                Some(Ok(Answer { host, address: self.query.address(*to), sample, seen, time }))
+            }
+            // Anybody can send foreign packets: wait on.
+            Err(Refusal::Rejected(Rejection::NotOurs)) => None,
+            Err(Refusal::Rejected(reason)) => {
+                Some(Err(QueryError::Rejected(name(), crate::log::rejection(reason))))
+            }
+            Err(Refusal::Kissed(code)) => {
+                Some(Err(QueryError::Kissed(name(), crate::log::kiss(code))))
+            }
+        };
+    }
+}
 
 impl Answer {
     /// The answer for machines: seconds, reference − local.

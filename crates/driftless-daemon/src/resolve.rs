@@ -1,77 +1,50 @@
 //! Names to addresses by the system's resolver, off the loop's thread: a resolver that hangs must not stop the clock from being kept.
 
-use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::os::fd::BorrowedFd;
 
 use driftless_core::source::SourceId;
+
+use crate::errand::Errands;
 
 /// What a lookup led to; nothing where the name leads nowhere.
 pub type Resolved = (SourceId, Vec<SocketAddr>);
 
-/// getaddrinfo and its modules need little; only pages that are touched count.
-const STACK: usize = 256 * 1_024;
-
 /// Lookups under way.
 #[derive(Debug)]
-pub struct Resolver {
-    results: Receiver<Resolved>,
-    sender: Sender<Resolved>,
-    /// A finished lookup writes an octet into the second, which wakes whoever polls the first. `None`: lookups are done in place.
-    wake: Option<(UnixStream, UnixStream)>,
-}
+pub struct Resolver(Errands<Resolved>);
 
 impl Resolver {
     /// `in_place` does without threads, as time simulators need it.
     #[must_use]
     pub fn new(in_place: bool) -> Self {
-        let (sender, results) = channel();
-        let pair = if in_place { None } else { UnixStream::pair().ok() };
-        let wake = pair.filter(|(reading, _)| reading.set_nonblocking(true).is_ok());
-        Self { results, sender, wake }
+        Self(Errands::new(in_place))
     }
 
-    /// Looks `host` up: at once where it is an address, otherwise on a thread of its own.
+    /// Looks `host` up on a thread of its own.
     pub fn start(&self, source: SourceId, host: String, port: u16) {
-        let sender = self.sender.clone();
-        let waking = self.wake.as_ref().and_then(|(_, writing)| writing.try_clone().ok());
         let look_up = move || {
             let addresses =
                 (host.as_str(), port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-            // A daemon that has ended needs no answer.
-            let _ = sender.send((source, addresses));
-            if let Some(mut waking) = waking {
-                let _ = waking.write_all(b"!");
-            }
+            (source, addresses)
         };
-        if self.wake.is_none() {
-            return look_up();
-        }
-        if thread::Builder::new().stack_size(STACK).spawn(look_up).is_err() {
-            let _ = self.sender.send((source, Vec::new()));
-        }
+        self.0.start(look_up, || (source, Vec::new()));
     }
 
     /// A lookup that has ended.
     pub fn finished(&self) -> Option<Resolved> {
-        self.results.try_recv().ok()
+        self.0.finished()
     }
 
     /// What to wait on.
     #[must_use]
     pub fn wake(&self) -> Option<BorrowedFd<'_>> {
-        self.wake.as_ref().map(|(reading, _)| reading.as_fd())
+        self.0.wake()
     }
 
     /// Empties what woke us.
     pub fn drain(&self) {
-        if let Some((reading, _)) = &self.wake {
-            // Non-blocking: nothing there is no matter.
-            let _ = (&*reading).read(&mut [0; 16]);
-        }
+        self.0.drain();
     }
 }
 

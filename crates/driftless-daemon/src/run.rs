@@ -19,11 +19,11 @@ use serde_json::Value;
 
 use crate::background::Presence;
 use crate::civil;
-use crate::config::{Config, ConfigError, Flags, Origin};
+use crate::config::{Config, ConfigError, Flags};
 use crate::consequences::Consequences;
 use crate::control::{Listener, Request};
 use crate::devices::Devices;
-use crate::found::{self, Search};
+use crate::discovery::Search;
 use crate::links::{Arrival, Links, PACKET_MAX};
 use crate::pushes::{Mail, Pushes};
 use crate::resolve::{self, Resolver};
@@ -82,6 +82,7 @@ enum Waker {
     Control,
     Signal,
     Resolver,
+    Search,
     Sign(Watched),
     Mail(Mail),
 }
@@ -148,7 +149,7 @@ impl Daemon {
             resolver: Resolver::new(is_plain),
             is_plain,
             memory: Memory::new(&config.state_dir.value, is_plain, now.raw),
-            search: Search::new(now.raw),
+            search: Search::new(now.raw, is_plain, config.glance.as_ref().filter(|_| !is_brief)),
             now,
             signs,
             pushes: Pushes::default(),
@@ -207,7 +208,7 @@ impl Daemon {
             .chain(self.signs.deadline(true_pace))
             .chain(self.consequences.deadline())
             .chain(self.pushes.deadline())
-            .chain((self.config.sources.origin == Origin::Found).then(|| self.search.due()))
+            .chain(self.search.due())
             .fold(self.memory.deadline(), RawTime::min);
         let left = self.devices.wait().map_or(due - now.raw, |wait| wait.min(due - now.raw)).max(Span::ZERO);
         // Deadlines are on the counter, poll(2) waits on the steered clock.
@@ -230,6 +231,7 @@ impl Daemon {
             .chain(self.control.as_ref().map(|control| (Waker::Control, control.as_fd())))
             .chain(self.signals.wake().map(|wake| (Waker::Signal, wake)))
             .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
+            .chain(self.search.waiting().map(|fd| (Waker::Search, fd)))
             .chain(self.signs.waiting().map(|(watched, fd)| (Waker::Sign(watched), fd)))
             .chain(self.pushes.waiting().map(|(mail, fd)| (Waker::Mail(mail), fd)));
         let (wakers, fds): (Vec<Waker>, Vec<(BorrowedFd<'_>, Direction)>) =
@@ -249,6 +251,7 @@ impl Daemon {
                 Waker::Device => {}
                 Waker::Control => self.serve_control(),
                 Waker::Signal => self.signals.drain(),
+                Waker::Search => self.search.woken(self.now.raw),
                 Waker::Sign(watched) => {
                     if let Some(sign) = self.signs.woken(watched) {
                         self.tell(Input::Sign(sign));
@@ -292,6 +295,7 @@ impl Daemon {
     fn happened(&mut self, event: &Event) {
         if matches!(event, Event::Interrupted(_)) {
             self.signs.interrupted();
+            self.search.hurry(self.now.raw);
         }
         let now = self.now;
         let name =
@@ -383,6 +387,7 @@ impl Daemon {
             value["last_interruption"]["time"] = civil::rfc3339(last.at).into();
         }
         value["time"] = civil::rfc3339(now.wall).into();
+        value["found"] = self.config.found.clone().into();
         value
     }
 
@@ -392,7 +397,7 @@ impl Daemon {
                 log::info!("configuration read again");
                 let now = self.clock.now();
                 self.consequences = Consequences::new(&config, self.is_plain, now);
-                self.search = Search::new(now.raw);
+                self.search = Search::new(now.raw, self.is_plain, config.glance.as_ref());
                 self.config = config;
                 self.begin_anew()?;
                 self.await_pushes();
@@ -415,16 +420,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Nobody named a source: something better may have come up since.
+    /// Nobody configured a source: something better may have come up since.
     fn search(&mut self, now: Now) -> Result<(), RunError> {
-        if self.config.sources.origin != Origin::Found || now.raw < self.search.due() {
+        let report = || self.engine.report(now);
+        let Some(found) = self.search.turn(now.raw, &self.config.sources.value, report) else {
             return Ok(());
-        }
-        let report = self.engine.report(now);
-        let found = self.search.turn(now.raw, &self.config.sources.value, &report, found::find);
-        let Some(found) = found else { return Ok(()) };
+        };
         found.why.iter().for_each(|line| log::info!("{line}"));
-        self.config.sources.value = found.sources;
+        (self.config.sources.value, self.config.found) = (found.sources, found.why);
         self.begin_anew()
     }
 

@@ -82,12 +82,27 @@ pub fn parse(spec: &str) -> Result<SourceConfig, SpecError> {
     Ok(SourceConfig { name: spec.to_owned(), endpoint, class, min_poll, max_poll })
 }
 
+/// What desktop hypervisors and container engines call the machine that they run on.
+pub const HOST_NAMES: [&str; 5] = [
+    "gateway.docker.internal",
+    "host.docker.internal",
+    "host.lima.internal",
+    "host.containers.internal",
+    "host.orb.internal",
+];
+
 /// An edge of the real-time clock takes up to a second to see and is good to some milliseconds.
 const RTC_POLL_LIMITS: (PollExponent, PollExponent) = (PollExponent::new(4), PollExponent::new(6));
 
 fn udp(place: &str) -> Option<(Endpoint, SourceClass)> {
     let (host, port) = host_and_port(place)?;
-    let class = host.parse().map_or(SourceClass::Network, |ip| classify(ip, default_gateway()));
+    // An address within a link names its link behind a percent sign.
+    let address = host.split('%').next().unwrap_or_default();
+    let class = match address.parse() {
+        Ok(ip) => classify(ip, default_gateway()),
+        Err(_) if HOST_NAMES.contains(&address) => SourceClass::Host,
+        Err(_) => SourceClass::Network,
+    };
     Some((Endpoint::Udp { host, port }, class))
 }
 
@@ -148,7 +163,7 @@ pub fn host_and_port(text: &str) -> Option<(String, u16)> {
 pub fn classify(ip: IpAddr, gateway: Option<Ipv4Addr>) -> SourceClass {
     let is_gateway = gateway.is_some_and(|gateway| ip == IpAddr::V4(gateway));
     let (is_near, is_private) = match ip {
-        IpAddr::V4(v4) => (v4.is_loopback() || v4.is_link_local(), v4.is_private()),
+        IpAddr::V4(v4) => (v4.is_loopback() || v4.is_link_local(), v4.is_private() || is_shared(v4)),
         IpAddr::V6(v6) => (v6.is_loopback() || v6.is_unicast_link_local(), v6.is_unique_local()),
     };
     match () {
@@ -158,6 +173,12 @@ pub fn classify(ip: IpAddr, gateway: Option<Ipv4Addr>) -> SourceClass {
     }
 }
 
+/// 100.64.0.0/10, a provider's own (RFC 6598).
+const fn is_shared(ip: Ipv4Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    first == 100 && second & 0xc0 == 64
+}
+
 /// The IPv4 default gateway: on a desktop hypervisor that is the host.
 #[must_use]
 pub fn default_gateway() -> Option<Ipv4Addr> {
@@ -165,7 +186,7 @@ pub fn default_gateway() -> Option<Ipv4Addr> {
 }
 
 /// `/proc/net/route`: interface, destination, gateway, flags…, addresses in host byte order (`net/ipv4/fib_trie.c`).
-fn gateway_in(table: &str) -> Option<Ipv4Addr> {
+pub(crate) fn gateway_in(table: &str) -> Option<Ipv4Addr> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let (destination, gateway) = (fields.next()?, fields.next()?);
