@@ -4,7 +4,9 @@
 mod config;
 #[cfg(feature = "tools")]
 mod doctor;
+mod discover;
 mod orders;
+mod provision;
 mod query;
 mod rtc;
 mod run;
@@ -58,6 +60,10 @@ enum Command {
     Offline(orders::Args),
     /// Ask servers for their time, set nothing
     Query(query::Args),
+    /// Show every source that this machine offers, and why it would be used or not
+    Discover(discover::Args),
+    /// Print what hands a server over to guests: vendor data, cloud-config, DHCP servers' configuration
+    Provision(provision::Args),
     /// Read the real-time clock, or set one clock from the other
     Rtc(rtc::Args),
     /// Find what is wrong with this clock, or with an image
@@ -99,6 +105,8 @@ fn main() -> ExitCode {
         Command::Online(args) => orders::online(&args),
         Command::Offline(args) => orders::offline(&args),
         Command::Query(args) => query::run(&args),
+        Command::Discover(args) => discover::run(&args),
+        Command::Provision(args) => provision::run(&args),
         Command::Rtc(args) => rtc::run(&args),
         #[cfg(feature = "tools")]
         Command::Doctor(args) => doctor::run(&args),

@@ -77,6 +77,9 @@ fn screen(report: &Value) -> String {
     if !writers.is_empty() {
         line("others", Some(format!("{} may steer this clock, too", writers.join(", "))));
     }
+    for found in report["found"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        line("found", Some(found.trim_start_matches("found ").to_owned()));
+    }
     for source in report["sources"].as_array().into_iter().flatten() {
         lines.push(source_line(source));
     }
