@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod lab;
+mod leases;
 mod packages;
 mod picture;
 mod test;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Args),
     /// Boot a guest with a chosen drift and measure what a client makes of it
     Lab(lab::Args),
+    /// Let real DHCP clients take leases, and see that their servers are discovered (as root)
+    Leases(leases::Args),
     /// Measure what is promised in figures
     Bench(bench::Args),
     /// Check the shape of the tree
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::Leases(args) => leases::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tidy => tidy::run(),
     };
