@@ -30,6 +30,9 @@ const CLIENTS: [(&str, &[&str]); 5] = [
     ("networkmanager", BOTH),
 ];
 const BOTH: &[&str] = &["ntp:192.168.77.1", "ntp:192.168.77.2", "ntp:[fd77::1]"];
+/// What a daemon asks that is running while its lease comes and changes.
+const FOLLOWED: [(&str, &[&str]); 2] =
+    [("lease", &["ntp:192.168.77.1", "ntp:192.168.77.2"]), ("renewed", &["ntp:192.168.77.2"])];
 /// What is taken over as fixtures.
 const FIXTURES: [&str; 4] = ["leases", "cloud-init", "config-drive.iso", "versions.txt"];
 
@@ -55,11 +58,13 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         bail!("lab/leases/make failed; it needs root, overlayfs and network namespaces");
     }
     let mut is_good = true;
-    for (client, expected) in CLIENTS {
-        let found = found(&out.join(format!("{client}.json"))).unwrap_or_default();
+    let discovered = CLIENTS.map(|(client, expected)| (client.to_owned(), expected));
+    let followed = FOLLOWED.map(|(when, expected)| (format!("follow-{when}"), expected));
+    for (name, expected) in discovered.into_iter().chain(followed) {
+        let found = found(&out.join(format!("{name}.json"))).unwrap_or_default();
         let word = if found == expected { "ok" } else { "FAILED" };
         is_good &= found == expected;
-        eprintln!("xtask: {client}: {word}: {}", found.join(", "));
+        eprintln!("xtask: {name}: {word}: {}", found.join(", "));
     }
     let strangers = fs::read_to_string(out.join("strangers.txt")).context("the capture is missing")?;
     if !strangers.is_empty() {
@@ -67,14 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         is_good = false;
     }
     if args.update && is_good {
-        let fixtures = workspace.join("crates/driftless-daemon/tests/discovery");
-        for part in FIXTURES {
-            let copied =
-                Command::new("cp").arg("-rT").arg(out.join(part)).arg(fixtures.join(part)).status()?;
-            if !copied.success() {
-                bail!("{part} could not be copied");
-            }
-        }
+        take_over(&out, &workspace.join("crates/driftless-daemon/tests/discovery"))?;
     }
     println!(
         "xtask: leases: {}",
@@ -87,9 +85,19 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(is_good)
 }
 
-/// The sources that would be used.
+fn take_over(out: &Path, fixtures: &Path) -> Result<()> {
+    for part in FIXTURES {
+        let copied = Command::new("cp").arg("-rT").arg(out.join(part)).arg(fixtures.join(part)).status()?;
+        if !copied.success() {
+            bail!("{part} could not be copied");
+        }
+    }
+    Ok(())
+}
+
+/// The sources that would be used, as discovery tells them, or those of a daemon's status.
 fn found(file: &Path) -> Result<Vec<String>> {
     let told: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
     let sources = told["sources"].as_array().into_iter().flatten();
-    Ok(sources.filter_map(Value::as_str).map(str::to_owned).collect())
+    Ok(sources.filter_map(|one| one.as_str().or_else(|| one["name"].as_str())).map(str::to_owned).collect())
 }

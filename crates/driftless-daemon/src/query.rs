@@ -197,9 +197,7 @@ impl<'a> Asked<'a> {
             Err(Refusal::Rejected(reason)) => {
                 Some(Err(QueryError::Rejected(name(), crate::log::rejection(reason))))
             }
-            Err(Refusal::Kissed(code)) => {
-                Some(Err(QueryError::Kissed(name(), crate::log::kiss(code))))
-            }
+            Err(Refusal::Kissed(code)) => Some(Err(QueryError::Kissed(name(), crate::log::kiss(code)))),
         };
     }
 }

@@ -251,7 +251,7 @@ impl Daemon {
                 Waker::Device => {}
                 Waker::Control => self.serve_control(),
                 Waker::Signal => self.signals.drain(),
-                Waker::Search => self.search.woken(self.now.raw),
+                Waker::Search => self.search.woken(self.clock.now().raw),
                 Waker::Sign(watched) => {
                     if let Some(sign) = self.signs.woken(watched) {
                         self.tell(Input::Sign(sign));

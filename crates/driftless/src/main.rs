@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod discover;
 #[cfg(feature = "tools")]
 mod doctor;
-mod discover;
 mod orders;
 mod provision;
 mod query;

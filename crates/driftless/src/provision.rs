@@ -1,6 +1,6 @@
 //! `driftless provision`: what an operator writes where, so that guests find a server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::{Outcome, say};
 
@@ -118,14 +118,18 @@ fn dnsmasq(servers: &Servers<'_>) -> String {
     v4.into_iter().chain(v6).collect()
 }
 
-/// Option 56 is made of sub-options (RFC 5908), which Kea's names do not know: its octets are given.
+/// DHCPv6's option 56: sub-options, each an address (RFC 5908). Neither Kea nor dhcpd knows them by name, so the octets are given.
+fn option_56(servers: &[String]) -> Vec<u8> {
+    let octets = |server: &String| {
+        let address = server.parse::<Ipv6Addr>().map(|ip| ip.octets()).unwrap_or_default();
+        [0, 1, 0, 16].into_iter().chain(address)
+    };
+    servers.iter().flat_map(octets).collect()
+}
+
 fn kea(servers: &Servers<'_>) -> String {
     let v4 = serde_json::json!([{ "name": "ntp-servers", "data": servers.v4.join(", ") }]);
-    let octets = |server: &String| -> Vec<u8> {
-        let address = server.parse::<std::net::Ipv6Addr>().map(|ip| ip.octets()).unwrap_or_default();
-        [0, 1, 0, 16].into_iter().chain(address).collect()
-    };
-    let suboptions: String = servers.v6.iter().flat_map(octets).map(|octet| format!("{octet:02x}")).collect();
+    let suboptions: String = option_56(&servers.v6).iter().map(|octet| format!("{octet:02x}")).collect();
     let v6 = serde_json::json!([
         { "name": "sntp-servers", "data": servers.v6.join(", ") },
         { "space": "dhcp6", "code": 56, "csv-format": false, "data": suboptions },
@@ -156,12 +160,19 @@ fn neutron(servers: &Servers<'_>) -> String {
     [head].into_iter().chain(v4).chain(v6).collect()
 }
 
-/// The two families are two daemons with a file each; option 56 has to be defined first.
+/// The two families are two daemons with a file each.
 fn dhcpd(servers: &Servers<'_>) -> String {
     let v4 = (!servers.v4.is_empty())
         .then(|| format!("# dhcpd.conf\noption ntp-servers {};\n", servers.v4.join(", ")));
-    let v6 = (!servers.v6.is_empty())
-        .then(|| format!("# dhcpd6.conf\noption dhcp6.sntp-servers {};\n", servers.v6.join(", ")));
+    let octets: Vec<String> = option_56(&servers.v6).iter().map(|octet| format!("{octet:02x}")).collect();
+    let v6 = (!servers.v6.is_empty()).then(|| {
+        format!(
+            "# dhcpd6.conf\noption dhcp6.ntp-server code 56 = string;\noption dhcp6.ntp-server {};\n\
+            # For clients that know only the older option.\noption dhcp6.sntp-servers {};\n",
+            octets.join(":"),
+            servers.v6.join(", ")
+        )
+    });
     v4.into_iter().chain(v6).collect()
 }
 

@@ -14,7 +14,7 @@ use crate::Outcome;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  driftless run                                     the hypervisor's clock, else the default gateway, else the RTC
+  driftless run                                     finds its sources; `driftless discover` shows which and why
   driftless run --source phc:kvm                    this clock; also phc:/dev/ptp0, vmclock:, rtc:, ntp+vsock:host
   driftless run --source ntp:10.0.2.2:11123         ask this server
   driftless run --step 'always 30 forward-only'     set it every 30 s, forwards only, and leave its rate alone

@@ -15,6 +15,7 @@ use super::client::{self, Client, Kind};
 use super::guest::Guest;
 use super::image;
 use super::machine::{Machine, Qemu};
+use super::network::Wire;
 use super::process::{Ended, go_on};
 use super::relay::Relay;
 use super::scenario::Scenario;
@@ -37,6 +38,8 @@ pub(crate) struct Bench {
     scratch: Scratch,
     /// The guest's vsock, where it is to have one.
     vsock: Option<Ended>,
+    /// The namespace of its network, where it is to find its server by itself.
+    wire: Option<Wire>,
     /// What stands between it and the guest where the host's clock is to be off.
     _relay: Option<Relay>,
 }
@@ -64,6 +67,7 @@ impl Bench {
         } else {
             None
         };
+        let wire = scenario.network.make(scratch.path(), &folder.join("network.log"))?;
         let port = free_port()?;
         let (asked, relay) = if scenario.host_ahead_s == 0 {
             (port, None)
@@ -93,6 +97,7 @@ impl Bench {
             server: None,
             scratch,
             vsock,
+            wire,
             _relay: relay,
         };
         bench.serve_or_not(false)?;
@@ -118,6 +123,9 @@ impl Bench {
             has_vsock: self.vsock.is_some(),
             share: None,
             counters: PLANTED,
+            network: scenario.network,
+            wire: self.wire.as_ref(),
+            words: scenario.words,
         };
         let mut guest = match Guest::boot(&boot, signals) {
             Err(_) if accelerator == Accelerator::Kvm => {
@@ -139,10 +147,20 @@ impl Bench {
             self.server = None;
         } else if self.server.is_none() {
             let mut command = Command::new(self.workspace.join("target/lab/driftless"));
-            command.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{}", self.port)]);
+            command.args(["serve", "--as-is"]);
+            match &self.wire {
+                Some(wire) => {
+                    command.args(["--listen", &format!("{}:123", wire.server), "--allow", "10.0.2.0/24"])
+                }
+                None => command.args(["--listen", &format!("127.0.0.1:{}", self.port)]),
+            };
             if self.vsock.is_some() {
                 command.arg("--uds").arg(vsock::time_socket(self.scratch.path()));
             }
+            let command = match &self.wire {
+                Some(wire) => wire.within(&command),
+                None => command,
+            };
             self.server = Some(Ended::spawn(&command, &[], &self.folder.join("server.log"))?);
         }
         Ok(())

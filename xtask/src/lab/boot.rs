@@ -14,6 +14,7 @@ use driftless_linux::signal::Signals;
 
 use super::guest::MONITOR;
 use super::machine::Machine;
+use super::network::{Network, Wire};
 use super::process::rest;
 use super::vsock;
 
@@ -35,6 +36,11 @@ pub(crate) struct Boot<'a> {
     pub(crate) share: Option<&'a Path>,
     /// Words for the kernel about what it may count by.
     pub(crate) counters: &'a str,
+    pub(crate) network: Network,
+    /// The namespace that QEMU runs in, if it is to.
+    pub(crate) wire: Option<&'a Wire>,
+    /// More of the kernel's command line.
+    pub(crate) words: &'a str,
 }
 
 /// Who executes the guest's instructions.
@@ -82,8 +88,11 @@ impl Boot<'_> {
     /// QEMU's command line for a counter that is believed to run at `khz`.
     pub(crate) fn command(&self, khz: f64) -> Command {
         let mut append = format!(
-            "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {} lab.offset_s={}",
-            self.counters, self.ahead_s
+            "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {} lab.offset_s={}{} {}",
+            self.counters,
+            self.ahead_s,
+            self.network.words(),
+            self.words
         );
         if self.accelerator == Accelerator::Kvm {
             append.push(' ');
@@ -101,7 +110,7 @@ impl Boot<'_> {
         ]);
         command.args(["-smp", "1", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none"]);
         command.args(["-no-reboot", "-rtc", "base=utc,clock=host"]);
-        command.args(["-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="]);
+        command.args(self.network.arguments());
         let memory =
             format!("memory-backend-file,id=shm,share=on,size=1M,mem-path={}/page", self.scratch.display());
         command.args(["-object", &memory, "-device", "ivshmem-plain,memdev=shm,master=on"]);
@@ -126,7 +135,10 @@ impl Boot<'_> {
         command.args(["-chardev", &console, "-serial", "chardev:console"]);
         command.arg("-kernel").arg(&self.machine.kernel.image);
         command.arg("-initrd").arg(self.initramfs).args(["-append", &append]);
-        command
+        match self.wire {
+            Some(wire) => wire.within(&command),
+            None => command,
+        }
     }
 
     /// Leaves the command line beside the run's other files.

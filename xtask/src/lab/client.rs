@@ -54,14 +54,12 @@ pub(crate) fn prepare(
     let server = format!("10.0.2.2:{port}");
     let sources: Vec<String> =
         scenario.sources.iter().map(|source| source.replace("SERVER", &server)).collect();
+    let named: String = sources.iter().map(|source| format!(" --source {source}")).collect();
     Ok(match kind {
         Kind::None => Client::default(),
         Kind::Driftless => Client {
             program: Some(workspace.join("target/lab/driftless")),
-            command: format!(
-                "/bin/client run --verbose --source {} --state-dir /tmp/state",
-                sources.join(" --source ")
-            ),
+            command: format!("/bin/client run --verbose{named} --state-dir /tmp/state"),
             ..Client::default()
         },
         Kind::Chronyd => Client {

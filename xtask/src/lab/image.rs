@@ -15,10 +15,9 @@ use super::machine::Kernel;
 /// What the guest needs from its kernel's modules: the network card, and the vmclock page where QEMU has one.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "ptp_vmclock"];
 /// What init and people at the console use.
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 25] = [
     "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
-    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "umount", "poweroff",
-];
+    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "umount", "poweroff", "udhcpc",
 
 /// Builds the initramfs for a client, with more drivers if need be.
 pub(crate) fn initramfs(
@@ -36,6 +35,8 @@ pub(crate) fn initramfs(
         archive.link(&format!("bin/{applet}"), "busybox");
     }
     archive.file("init", &fs::read(workspace.join("lab/guest/init"))?, true);
+    archive.file("lab/udhcpc", &fs::read(workspace.join("lab/guest/udhcpc"))?, true);
+    archive.file("lab/hook", &fs::read(workspace.join("packaging/dhcp/driftless-dhcp"))?, true);
     let busybox = packages::find("busybox").context("busybox is missing")?;
     let probe = workspace.join("target/lab/driftless-lab-probe");
     let mut programs = vec![(busybox, "bin/busybox".to_owned()), (probe, "bin/probe".to_owned())];

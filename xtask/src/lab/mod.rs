@@ -9,6 +9,7 @@ mod guest;
 mod image;
 mod machine;
 mod monitor;
+mod network;
 mod peers;
 mod process;
 mod relay;

@@ -13,11 +13,25 @@ use crate::packages::Suite;
 /// A peer's folder in the cache, the packages that make it, and where its programs lie.
 type Peer = (&'static str, &'static [&'static str], &'static str);
 
-const PEERS: [Peer; 3] = [
+const PEERS: [Peer; 5] = [
     ("chrony", &["chrony"], "usr/sbin"),
     ("ntpsec-ntpdig", &["ntpsec-ntpdig", "python3-ntp"], "usr/bin"),
     // Not in every release; `cargo install ntpd --root .lab/cache/ntpd-rs` brings it too.
     ("ntpd-rs", &["ntpd-rs"], "usr/bin"),
+    // They are only asked whether they take what `driftless provision` prints.
+    ("isc-dhcp-server", &["isc-dhcp-server"], "usr/sbin"),
+    (
+        "dnsmasq",
+        &[
+            "dnsmasq-base",
+            "libnetfilter-conntrack3",
+            "libnfnetlink0",
+            "libnftables1",
+            "libnftnl11",
+            "libxtables12",
+        ],
+        "usr/sbin",
+    ),
 ];
 /// Where cargo puts what it installs.
 const INSTALLED: &str = "bin";

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use driftless_core::time::Seconds;
 
+use super::network::Network;
+
 /// One scenario.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scenario {
@@ -19,12 +21,15 @@ pub(crate) struct Scenario {
     pub(crate) watch: Duration,
     /// What happens, at which second after the client's start.
     pub(crate) events: &'static [(u64, Event)],
-    /// What driftless is told to ask: SPECs, in which SERVER stands for the host's server.
+    /// What driftless is told to ask: SPECs, in which SERVER stands for the host's server. None: it has to find somebody by itself.
     pub(crate) sources: &'static [&'static str],
     /// A network card with a PTP clock beside the usual one.
     pub(crate) card: Option<Card>,
     /// Whether host and guest have a vsock.
     pub(crate) has_vsock: bool,
+    pub(crate) network: Network,
+    /// More of the kernel's command line.
+    pub(crate) words: &'static str,
     pub(crate) limits: Limits,
 }
 
@@ -87,6 +92,9 @@ const PHC: Limits = Limits {
 const RTC: Limits = Limits { right: Seconds(50e-3), median: Seconds(50e-3), p99: Seconds(50e-3), ..NTP };
 const RTC_ALONE: Limits = Limits { right: Seconds(1.0), median: Seconds(1.0), p99: Seconds(1.0), ..RTC };
 
+/// A server elsewhere on the network is asked each 16 s at most: what the first looks do not tell is learnt in minutes.
+const DHCP: Limits = Limits { median: Seconds(500e-6), p99: Seconds(1e-3), ..NTP };
+
 const IGB: Option<Card> = Some(Card { name: "igb", runs: true, is_of_own_qemu: false });
 const PHC_AND_NTP: &[&str] = &["phc:/dev/ptp0?scale=utc", "ntp:SERVER"];
 const PHC_ONLY: &[&str] = &["phc:/dev/ptp0?scale=utc"];
@@ -103,8 +111,15 @@ const fn drift(name: &'static str, about: &'static str, drift_ppm: f64) -> Scena
         sources: &["ntp:SERVER"],
         card: None,
         has_vsock: false,
+        network: Network::User,
+        words: "",
         limits: NTP,
     }
+}
+
+/// driftless is told nothing, and has to find its source by itself.
+const fn found(name: &'static str, about: &'static str, network: Network) -> Scenario {
+    Scenario { sources: &[], network, ..drift(name, about, 676.0) }
 }
 
 const fn interrupted(
@@ -130,7 +145,7 @@ const TWENTY: [(u64, Event); 20] = {
 };
 
 /// All of them.
-pub(crate) const SCENARIOS: [Scenario; 21] = [
+pub(crate) const SCENARIOS: [Scenario; 25] = [
     drift("drift+676", "the counter runs 676 ppm fast", 676.0),
     drift("drift-676", "the counter runs 676 ppm slow", -676.0),
     drift("drift-2000", "the counter runs 2000 ppm slow", -2_000.0),
@@ -220,6 +235,25 @@ pub(crate) const SCENARIOS: [Scenario; 21] = [
             150,
             &[(60, Event::ServerEnds), (80, Event::Pause(10_000))],
         )
+    },
+    found("gateway-only", "told nothing: the default gateway is the host and serves", Network::Gateway),
+    Scenario {
+        limits: DHCP,
+        ..found("dhcp-only", "told nothing: DHCP names a server, and the gateway is none", Network::Dhcp)
+    },
+    Scenario {
+        card: IGB,
+        limits: PHC,
+        words: "driftless.source=phc:/dev/ptp0?scale=utc",
+        ..found(
+            "phc-discover",
+            "told nothing, no network: the kernel's command line names the PTP clock",
+            Network::None,
+        )
+    },
+    Scenario {
+        has_vsock: true,
+        ..found("vsock-only", "told nothing, no network: the host answers over vsock", Network::None)
     },
 ];
 

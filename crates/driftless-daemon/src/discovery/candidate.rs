@@ -49,8 +49,10 @@ pub enum Rank {
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Asked {
-    /// Nobody asked it: why.
-    No(String),
+    /// Not yet.
+    NotYet,
+    /// It may not be asked: why.
+    Refused(String),
     /// It gave no time: why.
     Silent(String),
     /// A device gives time.
@@ -76,7 +78,7 @@ impl Candidate {
     pub(super) fn new(spec: impl Into<String>, rank: Rank, evidence: impl Into<String>) -> Self {
         let spec = spec.into();
         let smears = host(&spec).is_some_and(|host| smears(&host));
-        Self { spec, rank, evidence: evidence.into(), smears, asked: Asked::No("not asked yet".into()) }
+        Self { spec, rank, evidence: evidence.into(), smears, asked: Asked::NotYet }
     }
 
     /// A server by its address or name, as `word` in a lease or a document; None where it is neither.
@@ -90,13 +92,10 @@ impl Candidate {
         spec::parse(&self.spec).map_or(SourceClass::Network, |source| source.class)
     }
 
-    /// Whether its time may be relied on: it answered or works, or somebody in charge of this machine named it.
+    /// Whether it may be relied on: it answered or works, or whoever starts this machine named it.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        matches!(
-            (&self.asked, self.rank),
-            (Asked::Works | Asked::Answered(_), _) | (Asked::No(_), Rank::Told)
-        )
+        matches!(self.asked, Asked::Works | Asked::Answered(_)) || matches!(self.rank, Rank::Told)
     }
 
     /// Whether it is a server that can be asked over a network or a stream.
@@ -126,7 +125,7 @@ impl Candidate {
         };
         json!({
             "spec": self.spec, "rank": self.rank.name(), "evidence": self.evidence, "class": self.class(), "smears": self.smears,
-            "asked": !matches!(self.asked, Asked::No(_)), "answer": answer, "used": is_used, "why": why,
+            "asked": !matches!(self.asked, Asked::NotYet | Asked::Refused(_)), "answer": answer, "used": is_used, "why": why,
         })
     }
 }
@@ -156,7 +155,8 @@ impl Rank {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::No(why) | Self::Silent(why) => f.write_str(why),
+            Self::NotYet => f.write_str("not asked yet"),
+            Self::Refused(why) | Self::Silent(why) => f.write_str(why),
             Self::Works => f.write_str("works"),
             Self::Answered(answer) => {
                 write!(f, "answers: offset {}, stratum {}", answer.sample.offset, answer.seen.stratum)

@@ -114,8 +114,13 @@ impl Survey {
     fn add(&mut self, found: impl IntoIterator<Item = Candidate>) {
         for one in found {
             match self.candidates.iter_mut().find(|other| other.spec == one.spec) {
-                Some(other) if one.rank < other.rank => *other = one,
-                Some(_) => {}
+                Some(other) => {
+                    let smears = one.smears || other.smears;
+                    if one.rank < other.rank {
+                        *other = one;
+                    }
+                    other.smears = smears;
+                }
                 None => self.candidates.push(one),
             }
         }
@@ -124,8 +129,7 @@ impl Survey {
 
     /// Asks every server that is wanted and was not asked yet, once, all at the same time.
     fn ask(&mut self, is_wanted: impl Fn(&Candidate) -> bool) {
-        let is_open =
-            |one: &&mut Candidate| one.is_server() && matches!(one.asked, Asked::No(_)) && is_wanted(one);
+        let is_open = |one: &&mut Candidate| one.is_server() && one.asked == Asked::NotYet && is_wanted(one);
         let mut open: Vec<(&mut Candidate, Query)> = Vec::new();
         for one in self.candidates.iter_mut().filter(is_open).take(ASKED_MAX) {
             match one.query() {
@@ -179,6 +183,7 @@ impl Survey {
     #[must_use]
     pub fn why(&self, one: &Candidate, best: Option<&Candidate>, is_used: bool) -> String {
         match best {
+            _ if is_used && one.asked == Asked::NotYet => "used: named for this machine".to_owned(),
             _ if is_used => format!("used: {}", one.asked),
             _ if !one.is_usable() => format!("not used: {}", one.asked),
             Some(best) if one.rank == best.rank && one.smears != best.smears => {
@@ -198,7 +203,7 @@ impl Survey {
 impl Candidate {
     /// How to ask it, or why it is not to be asked. A public server is set to be asked seldom.
     fn query(&mut self) -> Result<Query, Asked> {
-        let source = spec::parse(&self.spec).map_err(|error| Asked::No(error.to_string()))?;
+        let source = spec::parse(&self.spec).map_err(|error| Asked::Refused(error.to_string()))?;
         if let driftless_core::source::Endpoint::Udp { host, port } = &source.endpoint {
             let addresses: Vec<IpAddr> = match candidate::written_address(&self.spec) {
                 Some(address) => vec![address],
@@ -210,7 +215,7 @@ impl Candidate {
                 return Err(Asked::Silent("the name leads to no address".into()));
             }
             if let Some(why) = self.stranger(&addresses) {
-                return Err(Asked::No(why));
+                return Err(Asked::Refused(why));
             }
             let is_public = |ip: &IpAddr| spec::classify(*ip, None) == SourceClass::Public;
             if source.class == SourceClass::Network
@@ -221,7 +226,7 @@ impl Candidate {
                 self.spec = format!("{}?minpoll={}&maxpoll={}", self.spec, min.get(), max.get());
             }
         }
-        Query::new(&self.spec).map_err(|error| Asked::No(error.to_string()))
+        Query::new(&self.spec).map_err(|error| Asked::Refused(error.to_string()))
     }
 }
 
@@ -259,7 +264,7 @@ mod tests {
             ("ntp+vsock:host:123", Rank::HostChannel, WORKS),
             ("phc:/dev/ptp1", Rank::Hypervisor, WORKS),
             ("phc:/dev/ptp0", Rank::Hypervisor, silent()),
-            ("ntp:10.0.0.9", Rank::Told, Asked::No("not asked yet".into())),
+            ("ntp:10.0.0.9", Rank::Told, Asked::NotYet),
         ];
         let mut expected: Vec<&[&str]> = vec![
             &["ntp:10.0.0.9"],
@@ -279,8 +284,7 @@ mod tests {
 
     #[test]
     fn who_was_not_heard_is_not_relied_on() {
-        let asking = Asked::No("not asked yet".into());
-        for asked in [silent(), asking] {
+        for asked in [silent(), Asked::NotYet] {
             let survey =
                 survey(&[("ntp:10.0.0.3", Rank::HandedOver, asked), ("ntp:10.0.0.1", Rank::Guess, WORKS)]);
             assert_eq!(chosen(&survey), ["ntp:10.0.0.1"]);
@@ -324,6 +328,13 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_known_to_smear_at_one_place_smears_at_every_other() {
+        let mut survey = survey(&[("ntp:169.254.169.254", Rank::HandedOver, WORKS)]);
+        survey.add([Candidate { smears: true, ..Candidate::new("ntp:169.254.169.254", Rank::Provider, "") }]);
+        assert_eq!((survey.candidates[0].rank, survey.candidates[0].smears), (Rank::HandedOver, true));
+    }
+
+    #[test]
     fn every_choice_says_why() {
         let survey = Survey::glance(&Machine::here());
         let found = survey.choose(true);
@@ -332,9 +343,9 @@ mod tests {
 
     #[test]
     fn a_stranger_is_not_asked_and_a_named_one_is_set_to_be_asked_seldom() {
-        let mut survey = survey(&[("ntp:203.0.113.1", Rank::Guess, Asked::No(String::new()))]);
+        let mut survey = survey(&[("ntp:203.0.113.1", Rank::Guess, Asked::NotYet)]);
         survey.ask(|_| true);
-        assert!(matches!(&survey.candidates[0].asked, Asked::No(why) if why.contains("public address")));
+        assert!(matches!(&survey.candidates[0].asked, Asked::Refused(why) if why.contains("public address")));
         let mut named = Candidate::new("ntp:203.0.113.1", Rank::HandedOver, "");
         assert!(named.query().is_ok());
         assert_eq!(spec::parse(&named.spec).unwrap().min_poll.get(), 6);

@@ -142,3 +142,124 @@ fn follows(report: &Report, kind: &str) -> bool {
 fn is_lost(report: &Report) -> bool {
     report.source.is_none() || report.state == State::Unsynchronised
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discovery::tests::{silent, survey};
+    use crate::discovery::{Asked, Rank};
+
+    const RTC: (&str, Rank, Asked) = ("rtc:/dev/rtc0", Rank::LastResort, Asked::Works);
+    const GATEWAY: &str = "ntp:10.0.2.2";
+
+    fn report(source: Option<&str>, state: State) -> Report {
+        serde_json::from_value(serde_json::json!({
+            "state": state, "observe": false, "source": source, "stratum": 16, "reference_id": null, "leap": "none", "steps": 0,
+            "interruptions": 0, "other_writers": [], "sources": []
+        }))
+        .unwrap()
+    }
+
+    fn at(seconds: i64) -> RawTime {
+        RawTime::from_nanos(0) + Span::from_secs(seconds)
+    }
+
+    fn search() -> Search {
+        Search::new(at(0), true, Some(&Survey::default()))
+    }
+
+    fn gateway(asked: Asked) -> Survey {
+        survey(&[(GATEWAY, Rank::Guess, asked), RTC])
+    }
+
+    fn sources(found: Option<Found>) -> Option<Vec<String>> {
+        found.map(|found| found.sources)
+    }
+
+    #[test]
+    fn a_gateway_that_says_nothing_is_helped_out_by_the_rtc_and_taken_when_it_answers() {
+        let mut search = search();
+        let nothing = report(None, State::Unsynchronised);
+        for seconds in [1, 10, 29] {
+            assert_eq!(search.judge(at(seconds), &[], &nothing, &gateway(silent())), None, "{seconds}");
+        }
+        let found = search.judge(at(30), &[], &nothing, &gateway(silent()));
+        assert_eq!(sources(found), Some(vec!["rtc:/dev/rtc0".to_owned()]));
+        let present = ["rtc:/dev/rtc0".to_owned()];
+        let poor = report(Some("rtc:/dev/rtc0"), State::Synchronised);
+        assert_eq!(search.judge(at(40), &present, &poor, &gateway(silent())), None);
+        let found = search.judge(at(50), &present, &poor, &gateway(Asked::Works));
+        assert_eq!(sources(found), Some(vec![GATEWAY.to_owned()]));
+    }
+
+    #[test]
+    fn a_source_in_use_that_falls_silent_for_a_moment_is_kept() {
+        let present = ["ntp:10.0.0.1".to_owned(), "ntp:10.0.0.2".to_owned()];
+        let good = report(Some("ntp:10.0.0.1"), State::Synchronised);
+        let seen = survey(&[
+            ("ntp:10.0.0.1", Rank::HandedOver, Asked::Works),
+            ("ntp:10.0.0.2", Rank::HandedOver, silent()),
+        ]);
+        assert_eq!(search().judge(at(60), &present, &good, &seen), None);
+        let held = report(Some("ntp:10.0.0.1"), State::Holdover);
+        assert_eq!(
+            search().judge(at(600), &present[..1], &held, &gateway(silent())),
+            None,
+            "nor for the RTC"
+        );
+    }
+
+    #[test]
+    fn one_that_is_not_offered_any_more_is_left_for_one_that_answers() {
+        let present = ["ntp:10.0.0.1".to_owned()];
+        let good = report(Some("ntp:10.0.0.1"), State::Synchronised);
+        let found = search().judge(
+            at(60),
+            &present,
+            &good,
+            &survey(&[("ntp:10.9.0.1", Rank::HandedOver, Asked::Works)]),
+        );
+        assert_eq!(sources(found), Some(vec!["ntp:10.9.0.1".to_owned()]));
+    }
+
+    #[test]
+    fn a_better_one_that_comes_later_is_taken() {
+        let present = [GATEWAY.to_owned()];
+        let good = report(Some(GATEWAY), State::Synchronised);
+        let seen = survey(&[
+            ("phc:/dev/ptp0", Rank::Hypervisor, Asked::Works),
+            (GATEWAY, Rank::Guess, Asked::Works),
+        ]);
+        let found = search().judge(at(60), &present, &good, &seen).unwrap();
+        assert_eq!(found.sources, ["phc:/dev/ptp0"]);
+        assert!(
+            found
+                .why
+                .iter()
+                .any(|line| line.contains("10.0.2.2") && line.contains("phc:/dev/ptp0 is better")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_searched_for_where_sources_were_configured_or_told() {
+        let told = survey(&[("ntp:10.0.0.1", Rank::Told, Asked::NotYet)]);
+        for glance in [None, Some(&told)] {
+            let mut search = Search::new(at(0), false, glance);
+            search.hurry(at(1));
+            assert_eq!((search.due(), search.changes.waiting().count()), (None, 0));
+            let lost = || report(None, State::Unsynchronised);
+            assert_eq!(search.turn(at(1_000), &[], lost), None);
+        }
+    }
+
+    #[test]
+    fn a_hypervisors_clock_needs_no_search_until_something_changes() {
+        let seen = survey(&[("phc:/dev/ptp0", Rank::Hypervisor, Asked::Works)]);
+        let mut search = Search::new(at(0), true, Some(&seen));
+        let good = || report(Some("phc:/dev/ptp0"), State::Synchronised);
+        assert_eq!(search.turn(at(60), &["phc:/dev/ptp0".to_owned()], good), None);
+        search.hurry(at(70));
+        assert_eq!(search.due(), Some(at(71)));
+    }
+}
