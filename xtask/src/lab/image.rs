@@ -17,7 +17,9 @@ const MODULES: [&str; 3] = ["virtio_pci", "virtio_net", "ptp_vmclock"];
 /// What init and people at the console use.
 const APPLETS: [&str; 25] = [
     "sh", "mount", "mkdir", "cat", "insmod", "ip", "usleep", "date", "tr", "sed", "echo", "ls", "dmesg",
-    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "umount", "poweroff", "udhcpc",
+    "sleep", "ps", "strace", "rm", "mv", "ln", "touch", "adjtimex", "hwclock", "umount", "poweroff",
+    "udhcpc",
+];
 
 /// Builds the initramfs for a client, with more drivers if need be.
 pub(crate) fn initramfs(
