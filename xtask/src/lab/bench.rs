@@ -80,13 +80,7 @@ impl Bench {
         if let Some(card) = scenario.card.filter(|card| !machine.qemu.has(card.name)) {
             bail!("{name} needs a QEMU with the device {}; this one has none", card.name);
         }
-        let drivers: Vec<&str> = scenario
-            .card
-            .map(|card| card.name)
-            .into_iter()
-            .chain(vsock.as_ref().map(|_| VSOCK_DRIVER))
-            .collect();
-        image::initramfs(&machine.kernel, &client, &drivers, &workspace, &initramfs)?;
+        image::initramfs(&machine.kernel, &client, &drivers(scenario), &workspace, &initramfs)?;
         let mut bench = Self {
             folder,
             workspace,
@@ -165,6 +159,12 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// Of the devices that not every guest has.
+fn drivers(scenario: &Scenario) -> Vec<&'static str> {
+    let vsock = scenario.has_vsock.then_some(VSOCK_DRIVER);
+    scenario.card.map(|card| card.name).into_iter().chain(vsock).collect()
 }
 
 impl Drop for Bench {
