@@ -203,6 +203,11 @@ pub enum Event {
         /// Why.
         error: ClockError,
     },
+    /// dntpd's method has begun to slide an offset away.
+    SlideBegun {
+        /// Positive is forwards.
+        by: Seconds,
+    },
     /// Somebody else changed tick or frequency.
     OtherWriter {
         /// What we had set.

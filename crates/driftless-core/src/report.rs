@@ -40,6 +40,15 @@ pub struct SourceReport {
     pub stratum: u8,
     /// log2 of the poll interval in seconds.
     pub poll: i8,
+    /// The poll interval, s: dntpd's are no powers of two.
+    #[serde(default)]
+    pub interval: f64,
+    /// Until the next look, s; none while nothing is due.
+    #[serde(default)]
+    pub next: Option<f64>,
+    /// Mean excess of one direction's delay, s.
+    #[serde(default)]
+    pub jitter: f64,
     /// Reference − local, s; positive: local is behind.
     pub offset: Option<f64>,
     /// Standard deviation of `offset`, s.

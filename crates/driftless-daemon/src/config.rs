@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use driftless_core::engine::{Leave, Method, OtherWriter, Policy, StepPolicy};
+use driftless_core::estimator::dntpd::Settings;
 use driftless_core::source::SourceConfig;
 use driftless_linux::vsock;
 use serde::Deserialize;
@@ -61,6 +62,8 @@ pub struct Flags {
     pub sources: Vec<String>,
     /// `--step`.
     pub step: Option<StepPolicy>,
+    /// `dntpd`'s own command line: its method and what that goes by.
+    pub dntpd: Option<Settings>,
     /// `--observe`.
     pub observe: bool,
     /// `--plain-io`.
@@ -116,6 +119,8 @@ pub struct Config {
     pub leave: Setting<Leave>,
     /// How offset and frequency are estimated.
     pub method: Setting<Method>,
+    /// What dntpd's method polls and sets by.
+    pub dntpd: Settings,
     /// Set nothing.
     pub observe: Setting<bool>,
     /// Only the plainest system calls.
@@ -189,7 +194,8 @@ impl Config {
             step: choose(None, flags.step, file.step, StepPolicy::Auto),
             other_writer: choose(None, None, file.other_writer, OtherWriter::TakeOver),
             leave: choose(None, None, file.leave, Leave::Learnt),
-            method: choose(None, None, file.method, Method::Interval),
+            method: choose(None, flags.dntpd.map(|_| Method::Dntpd), file.method, Method::Interval),
+            dntpd: flags.dntpd.unwrap_or_default(),
             observe: choose(environment("DRIFTLESS_OBSERVE"), flag(flags.observe), file.observe, false),
             plain_io: choose(environment("DRIFTLESS_PLAIN_IO"), flag(flags.plain_io), file.plain_io, false),
             control: path(&flags.control, file.control, DEFAULT_CONTROL),

@@ -14,6 +14,7 @@ mod guests;
 mod hooks;
 mod links;
 pub mod log;
+pub mod loudness;
 pub mod once;
 pub mod place;
 mod pushes;

@@ -11,6 +11,12 @@ use driftless_core::source::SourceId;
 use driftless_core::time::Seconds;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::loudness::Loudness;
+
+/// Under which name it is told; `driftless` where nothing else was said.
+static NAME: OnceLock<&'static str> = OnceLock::new();
+/// dntpd's log level, where its command line started this.
+static LOUDNESS: OnceLock<Loudness> = OnceLock::new();
 /// The system's log, once nobody looks at standard error any more.
 static SYSLOG: OnceLock<UnixDatagram> = OnceLock::new();
 /// Where it takes its messages (RFC 3164 in the dialect of syslog(3)).
@@ -19,7 +25,7 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 const SYSLOG_DAEMON: u8 = 3 << 3;
 
 /// From now on to the system's log; where there is none, what is said is lost.
-pub(crate) fn to_syslog() {
+pub fn to_syslog() {
     let connect =
         || UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG_SOCKET).map(|()| socket));
     if let Ok(socket) = connect() {
@@ -42,6 +48,18 @@ pub fn start(is_verbose: bool) {
     }
 }
 
+/// The same under another program's name, and as loudly as dntpd's `-l` says.
+pub fn start_as(name: &'static str, loudness: Loudness) {
+    // A second call changes nothing.
+    let _ = (NAME.set(name), LOUDNESS.set(loudness));
+    start(true);
+    log::set_max_level(loudness.filter());
+}
+
+fn name() -> &'static str {
+    NAME.get().copied().unwrap_or("driftless")
+}
+
 impl Log for Stderr {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
@@ -57,13 +75,13 @@ impl Log for Stderr {
         if let Some(syslog) = SYSLOG.get() {
             let (facility, process) = (SYSLOG_DAEMON | priority, std::process::id());
             // A log that is full, or gone, does not hold the clock.
-            let _ = syslog.send(format!("<{facility}>driftless[{process}]: {}", record.args()).as_bytes());
+            let _ = syslog.send(format!("<{facility}>{}[{process}]: {}", name(), record.args()).as_bytes());
             return;
         }
         let line = if self.has_priorities {
             format!("<{priority}>{}\n", record.args())
         } else {
-            format!("driftless: {word}{}\n", record.args())
+            format!("{}: {word}{}\n", name(), record.args())
         };
         // Nobody is left to tell when standard error is gone.
         let _ = std::io::stderr().write_all(line.as_bytes());
@@ -80,8 +98,12 @@ pub fn event(event: &Event, name: impl Fn(SourceId) -> String) {
         Severity::Notice => Level::Info,
         Severity::Debug => Level::Debug,
     };
-    if level <= log::max_level() {
-        log::log!(level, "{}", text(event, name));
+    let is_wanted =
+        LOUDNESS.get().map_or(level <= log::max_level(), |loudness| loudness.includes(event));
+    if is_wanted {
+        // Not by the macro: dntpd's levels are not those of severity.
+        let text = text(event, name);
+        log::logger().log(&Record::builder().level(level).args(format_args!("{text}")).build());
     }
 }
 
@@ -203,6 +225,7 @@ fn clock_text(event: &Event) -> String {
         Event::StepWithheld { by } => {
             format!("the clock is off by {by}, the step policy forbids to step it: slewing")
         }
+        Event::SlideBegun { by } => format!("the clock slides by {by}, at 500 ppm"),
         Event::RateSet { rate } => format!("tick {}, frequency {}", rate.tick, rate.frequency),
         Event::ClockRefused { error } => format!("cannot steer the clock: {error}"),
         Event::OtherWriter { expected, found } => format!(

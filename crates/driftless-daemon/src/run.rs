@@ -468,6 +468,7 @@ fn start_engine(
         other_writer: config.other_writer.value,
         leave: config.leave.value,
         method: config.method.value,
+        dntpd: config.dntpd,
         observe: config.observe.value,
         prior,
         found,

@@ -1,11 +1,12 @@
 //! Everything in driftless that touches the Linux kernel: the only unsafe code, all of it in `sys`.
 //!
-//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`netlink`], [`folder_watch`]; [`poll`], [`signal`], [`session`], [`entropy`], [`capability`].
+//! One file a device or facility: [`clock`], [`phc`], [`vmclock`], [`rtc`]; [`socket`], [`stream`], [`vsock`], [`channel`]; [`clock_set`], [`uevent`], [`kmsg`]; [`netlink`], [`folder_watch`]; [`timex`] (every field by itself); [`poll`], [`signal`], [`session`], [`cpu`], [`entropy`], [`capability`].
 
 pub mod capability;
 pub mod channel;
 pub mod clock;
 pub mod clock_set;
+pub mod cpu;
 pub mod entropy;
 pub mod folder_watch;
 pub mod footprint;
@@ -25,6 +26,7 @@ pub mod signal;
 pub mod socket;
 pub mod stream;
 mod sys;
+pub mod timex;
 pub mod uevent;
 pub mod vmclock;
 pub mod vsock;

@@ -67,6 +67,19 @@ impl Signals {
     }
 }
 
+/// Asks another process to end, by SIGINT: as dntpd ends its own kind.
+///
+/// # Errors
+/// What the system says; `NotFound` where there is none.
+pub fn interrupt(process: u32) -> io::Result<()> {
+    // 0 and 1 are our own group and init.
+    let process = libc::pid_t::try_from(process).ok().filter(|process| *process > 1);
+    let process = process.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    sys::kill(process, libc::SIGINT).map_err(|error| {
+        if error.raw_os_error() == Some(libc::ESRCH) { io::ErrorKind::NotFound.into() } else { error }
+    })
+}
+
 extern "C" fn handle(signal: libc::c_int) {
     let flag = if signal == libc::SIGHUP { &RELOAD } else { &TERMINATE };
     flag.store(true, Ordering::SeqCst);

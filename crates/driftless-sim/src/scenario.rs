@@ -1,6 +1,7 @@
 //! A scenario: what the world is like, what happens in it, and what must come of it. Data, with a default for everything.
 
 use driftless_core::engine::{Config, FrequencyPrior, Leave, Method, OtherWriter, Policy, StepPolicy};
+use driftless_core::estimator::dntpd::Settings;
 use driftless_core::source::{Endpoint, PollExponent, SourceClass, SourceConfig};
 use driftless_core::time::Frequency;
 use serde::Deserialize;
@@ -64,6 +65,9 @@ pub struct GuestConfig {
     pub leave: Leave,
     /// How offset and frequency are estimated.
     pub method: Method,
+    /// What dntpd's method polls and sets by.
+    #[serde(skip)]
+    pub dntpd: Settings,
     /// Only look.
     pub observe: bool,
     /// A frequency from an earlier run, ppm.
@@ -157,6 +161,7 @@ impl Scenario {
             other_writer: self.guest.other_writer,
             leave: self.guest.leave,
             method: self.guest.method,
+            dntpd: self.guest.dntpd,
             observe: self.guest.observe,
             prior: self.guest.prior_ppm.map(prior),
             found: None,

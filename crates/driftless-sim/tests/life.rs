@@ -4,8 +4,10 @@
 use driftless_core::clock::Rate;
 use driftless_core::engine::{Method, StepPolicy};
 use driftless_core::event::Event;
+use driftless_core::estimator::dntpd::Settings;
 use driftless_core::report::{Report, State};
 use driftless_core::source::SourceClass;
+use driftless_core::time::Span;
 use driftless_sim::device::{DeviceConfig, KindWord};
 use driftless_sim::hypervisor::Happening;
 use driftless_sim::link::{Law, Period};
@@ -233,20 +235,46 @@ fn a_packet_that_was_on_its_way_during_a_pause_shows_no_delay() {
     assert!(delay < 1e-3, "the counter stood still meanwhile: {delay}");
 }
 
-#[test]
-fn dntpds_method_keeps_a_clock_within_its_gates() {
+/// 3 s behind and 66 ppm fast, kept by dntpd's method.
+fn kept_by_dntpd(dntpd: Settings) -> World {
     let scenario = Scenario {
         start_offset: 3.0,
         oscillator: OscillatorConfig { drift_ppm: 66.0, wander_ppb: 0.0, ..OscillatorConfig::default() },
-        guest: GuestConfig { method: Method::Dntpd, ..GuestConfig::default() },
+        guest: GuestConfig { method: Method::Dntpd, dntpd, ..GuestConfig::default() },
         servers: vec![ServerConfig::default()],
         ..Scenario::default()
     };
-    let mut world = World::new(scenario, 42);
+    World::new(scenario, 42)
+}
+
+#[test]
+fn dntpds_method_keeps_a_clock_within_its_gates() {
+    let mut world = kept_by_dntpd(Settings::default());
     let late = worst(&mut world, 20_000.0, 15_000.0);
     assert!(late < 20e-3, "{late}");
-    assert_eq!(world.summary().steps, 0, "no step below two minutes");
+    assert_eq!(world.summary().steps, 0, "no step below two minutes (D7, D14)");
     let report = report(&world);
     assert!((report.frequency.unwrap() + 66.0).abs() < 2.0, "{report:?}");
     assert!(world.summary().packets < 80, "{}", world.summary().packets);
+}
+
+#[test]
+fn d6_told_to_set_the_clock_at_the_start_dntpd_steps_once() {
+    let mut world = kept_by_dntpd(Settings { coarse_at_start: true, ..Settings::default() });
+    let early = worst(&mut world, 120.0, 40.0);
+    assert!(early < 20e-3, "{early}");
+    assert_eq!(world.summary().steps, 1);
+}
+
+#[test]
+fn d10_nominal_and_longest_poll_are_obeyed() {
+    let mut world = kept_by_dntpd(Settings {
+        nominal: Span::from_secs(20),
+        longest: Span::from_secs(100),
+        ..Settings::default()
+    });
+    world.run(60.0);
+    assert!((report(&world).sources[0].interval - 20.0).abs() < 1e-6, "{:?}", report(&world).sources[0]);
+    world.run(1_000.0);
+    assert!((report(&world).sources[0].interval - 100.0).abs() < 1e-6, "{:?}", report(&world).sources[0]);
 }

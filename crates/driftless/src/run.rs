@@ -75,6 +75,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         file: args.config,
         sources: args.source,
         step: args.step,
+        dntpd: None,
         observe: args.observe,
         plain_io: args.plain_io,
         control: args.control,

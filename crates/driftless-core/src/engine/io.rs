@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::clock::{ClockCommand, ClockError, ClockState, Rate};
 use crate::disruption::Sign;
+use crate::estimator::dntpd::Settings;
 use crate::event::Event;
 use crate::source::push::Push;
 use crate::source::{LookError, Peer, Reading, SourceConfig, SourceId};
@@ -35,6 +36,8 @@ pub struct Config {
     pub leave: Leave,
     /// How offset and frequency are estimated.
     pub method: Method,
+    /// What dntpd's method polls and sets by, where that is the method.
+    pub dntpd: Settings,
     /// Estimate and report, set nothing: no [`Output::Clock`] other than [`ClockCommand::Read`] is ever given.
     pub observe: bool,
     /// A frequency from an earlier run under the same clock source.

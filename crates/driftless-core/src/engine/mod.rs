@@ -87,7 +87,7 @@ impl Engine {
             .iter()
             .map(|source| Source {
                 inquiry: Inquiry::new(source.clone(), now),
-                estimator: Tracker::new(config.method, prior),
+                estimator: Tracker::new((config.method, config.dntpd), prior),
                 is_falseticker: false,
                 fitted: now.raw,
                 is_obsolete: false,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::clock::Rate;
 use crate::report::{Report, SourceReport, State};
 use crate::source::{DeviceKind, Endpoint, SourceId, StreamAddress};
-use crate::time::{Frequency, Now, Seconds};
+use crate::time::{Frequency, Now, Seconds, Span};
 
 use super::{Engine, FrequencyPrior, Source};
 
@@ -77,6 +77,11 @@ impl Engine {
             reach: seen.reach,
             stratum: if seen.received == 0 { 16 } else { seen.stratum },
             poll: inquiry.schedule().poll().get(),
+            interval: Seconds::from(inquiry.schedule().interval()).0,
+            next: Report::number(
+                inquiry.schedule().deadline().map(|due| Seconds::from((due - now.raw).max(Span::ZERO))),
+            ),
+            jitter: source.estimator.jitter().0,
             offset: Report::number(estimate.map(|e| e.offset)),
             offset_error: Report::number(estimate.map(|e| e.offset_error)),
             delay: Report::number(seen.delay),

@@ -276,6 +276,9 @@ impl Engine {
                 regressions.offset_corrected(now, ends);
             }
         }
+        if done.slide_ends.is_some() && done.step.is_none() {
+            self.emit(Event::SlideBegun { by: estimate.offset });
+        }
         let steering = &mut self.steering;
         steering.base = Some(done.base);
         steering.slew_ends = done.slide_ends.or(steering.slew_ends).filter(|ends| now.raw < *ends);

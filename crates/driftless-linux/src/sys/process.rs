@@ -41,6 +41,25 @@ pub(crate) fn setsid() -> Result<()> {
     check(unsafe { libc::setsid() }).map(drop)
 }
 
+/// `kill(2)`.
+pub(crate) fn kill(process: libc::pid_t, signal: i32) -> Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::kill(process, signal) }).map(drop)
+}
+
+/// `sched_setaffinity(2)`: this thread runs on `cpu` alone.
+pub(crate) fn pin_to(cpu: usize) -> Result<()> {
+    // SAFETY: all zeroes is a valid, empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    if cpu >= size_of_val(&set) * 8 {
+        return Err(Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: the number was just found to be within the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set lives over the call and has the size that is told.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
+}
+
 /// `prctl(PR_CAPBSET_DROP)`: this process and what it starts can never again gain `capability`.
 pub(crate) fn drop_from_bounding_set(capability: libc::c_ulong) -> Result<()> {
     // SAFETY: takes integers only.

@@ -20,6 +20,12 @@ pub(crate) fn clock_adjtime(request: &mut libc::timex) -> Result<()> {
     clock_adjtime_of(libc::CLOCK_REALTIME, request)
 }
 
+/// `clock_adjtime(2)` on the wall clock, for what it returns: the state of the leap second, or that the clock is not synchronised.
+pub(crate) fn clock_state(request: &mut libc::timex) -> Result<i32> {
+    // SAFETY: `request` is a valid, exclusively borrowed timex.
+    check(unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, request) })
+}
+
 /// `clock_adjtime(2)` on any clock.
 pub(crate) fn clock_adjtime_of(clock: libc::clockid_t, request: &mut libc::timex) -> Result<()> {
     // SAFETY: `request` is a valid, exclusively borrowed timex.
