@@ -4,8 +4,10 @@
 //! failed. What it says until then is passed on, so that whoever started it learns why it does not run.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -17,7 +19,7 @@ pub const DEFAULT_PID_FILE: &str = "/run/driftless/driftless.pid";
 /// What asks for it on the command line.
 const FLAG: &str = "--background";
 /// The same to the one that is started.
-const DETACHED_FLAG: &str = "--detached";
+pub const DETACHED_FLAG: &str = "--detached";
 /// What that one says on standard output when it keeps the clock.
 const READY: &str = "ready";
 
@@ -41,8 +43,17 @@ pub(crate) struct PidFile(PathBuf);
 pub fn start() -> io::Result<i32> {
     let arguments =
         env::args_os().skip(1).map(|argument| if argument == FLAG { DETACHED_FLAG.into() } else { argument });
+    start_with(&arguments.collect::<Vec<_>>())
+}
+
+/// The same with a command line of the caller's, the program's name left out, in which [`DETACHED_FLAG`] asks for it.
+///
+/// # Errors
+/// What the system says.
+pub fn start_with(arguments: &[OsString]) -> io::Result<i32> {
     let mut command = Command::new(env::current_exe()?);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Never one of the old tools' names, which would be taken for a command once more.
+    command.arg0("driftless").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut daemon = command.spawn()?;
     let told = daemon.stderr.take();
     let passed_on = thread::spawn(move || {

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn d10_a_change_of_frequency_ranks_by_its_size() {
         let ranks: Vec<u8> =
-            [676.0, 20.0, 5.0, 0.3].iter().map(|ppm| of_change(Frequency::from_ppm(*ppm))).collect();
+            [676.0, 20.1, 5.1, 0.3].iter().map(|ppm| of_change(Frequency::from_ppm(*ppm))).collect();
         assert_eq!(ranks, [1, 1, 2, 3]);
         let rate = Rate { tick: 10_000, frequency: Frequency::from_ppm(-76.0) };
         assert_eq!((rank(&Event::RateSet { rate }), rank(&Event::RateSet { rate })), (1, 3));

@@ -70,6 +70,14 @@ pub fn now() -> (Now, Span) {
     best
 }
 
+/// The wall clock beside `CLOCK_MONOTONIC`, which is steered alike but never set: the steady clock's ns before and after, the wall's between.
+#[must_use]
+pub fn wall_and_steady() -> (i64, [i64; 2]) {
+    let before = read(libc::CLOCK_MONOTONIC);
+    let wall = read(libc::CLOCK_REALTIME);
+    (wall, [before, read(libc::CLOCK_MONOTONIC)])
+}
+
 /// How long this machine has slept, as far as its kernel knows: `CLOCK_BOOTTIME` − `CLOCK_MONOTONIC`. It grows by a suspend that the kernel carried out,
 /// not by a pause from outside. None where there is no such clock.
 #[must_use]
