@@ -53,7 +53,12 @@ pub fn start() -> io::Result<i32> {
 pub fn start_with(arguments: &[OsString]) -> io::Result<i32> {
     let mut command = Command::new(env::current_exe()?);
     // Never one of the old tools' names, which would be taken for a command once more.
-    command.arg0("driftless").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg0("driftless")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut daemon = command.spawn()?;
     let told = daemon.stderr.take();
     let passed_on = thread::spawn(move || {

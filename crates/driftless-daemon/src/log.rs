@@ -99,7 +99,7 @@ pub fn event(event: &Event, name: impl Fn(SourceId) -> String) {
         Severity::Debug => Level::Debug,
     };
     let is_wanted =
-        LOUDNESS.get().map_or(level <= log::max_level(), |loudness| loudness.includes(event));
+        LOUDNESS.get().map_or_else(|| level <= log::max_level(), |loudness| loudness.includes(event));
     if is_wanted {
         // Not by the macro: dntpd's levels are not those of severity.
         let text = text(event, name);

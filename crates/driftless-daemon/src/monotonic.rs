@@ -48,15 +48,14 @@ pub struct Findings {
     pub longest_gap: Span,
     /// Readings of all threads.
     pub readings: u64,
-    /// When a backward step was last seen, ns of the steady clock.
-    backward_at: i64,
 }
 
 /// What all threads share: the newest reading of each.
 #[derive(Debug)]
 pub struct Frontier {
     newest: Vec<AtomicI64>,
-    found: Mutex<Findings>,
+    /// And when a backward step was last seen, ns of the steady clock.
+    found: Mutex<(Findings, i64)>,
 }
 
 /// One thread's part.
@@ -129,17 +128,17 @@ impl Frontier {
     pub fn new(threads: usize) -> Self {
         Self {
             newest: (0..threads).map(|_| AtomicI64::new(i64::MIN)).collect(),
-            found: Mutex::new(Findings::default()),
+            found: Mutex::new((Findings::default(), i64::MIN)),
         }
     }
 
     /// What was seen so far.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        self.with(|found| found.clone())
+        self.with(|(found, _)| found.clone())
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Findings) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut (Findings, i64)) -> T) -> T {
         // A thread that panicked leaves counts, no half-done state.
         act(&mut self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -151,11 +150,11 @@ impl Frontier {
     }
 
     fn went_back(&self, step: BackwardStep, steady: i64) {
-        self.with(|found| {
-            if found.backward == 0 || steady - found.backward_at > SAME_STEP.as_nanos() {
+        self.with(|(found, last)| {
+            if steady.saturating_sub(*last) > SAME_STEP.as_nanos() {
                 found.backward += 1;
             }
-            found.backward_at = steady;
+            *last = steady;
             found.first.get_or_insert(step);
             found.largest = found.largest.max(step.by());
         });
@@ -194,14 +193,14 @@ impl<'a> Watcher<'a> {
         let moved = (now.wall - last.wall) - (now.steady - last.steady);
         // Each thread sees it; the first alone counts.
         if moved > FORWARD_MIN.as_nanos() && self.thread == 0 {
-            self.frontier.with(|found| found.forward += 1);
+            self.frontier.with(|(found, _)| found.forward += 1);
         }
         self.last = Some(now);
     }
 
     /// Adds its counts to what all have seen.
     pub fn finish(self) {
-        self.frontier.with(|found| {
+        self.frontier.with(|(found, _)| {
             found.readings += self.readings;
             found.longest_gap = found.longest_gap.max(Span::from_nanos(self.longest_gap));
         });

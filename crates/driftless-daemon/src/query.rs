@@ -75,6 +75,12 @@ impl Query {
         Ok(Self { name: host.to_owned(), source })
     }
 
+    /// Who is asked, as written.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Asks once.
     ///
     /// # Errors

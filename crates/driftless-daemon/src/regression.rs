@@ -79,7 +79,10 @@ impl fmt::Display for Regression {
         write!(f, "iter={:2} time={time:7.3} off={offset:+.6} uoff={uncorrected:+.6}", self.count)?;
         if let Some((slope, intercept, correlation)) = self.line() {
             let ppm = slope * 1e6;
-            write!(f, " slope {slope:+7.6} yint {intercept:+3.2} corr {correlation:+7.6} freq_ppm {ppm:+4.2}")?;
+            write!(
+                f,
+                " slope {slope:+7.6} yint {intercept:+3.2} corr {correlation:+7.6} freq_ppm {ppm:+4.2}"
+            )?;
         }
         if let Some(deviation) = self.deviation() {
             write!(f, " stddev {deviation:7.6}")?;

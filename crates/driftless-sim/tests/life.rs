@@ -3,8 +3,8 @@
 
 use driftless_core::clock::Rate;
 use driftless_core::engine::{Method, StepPolicy};
-use driftless_core::event::Event;
 use driftless_core::estimator::dntpd::Settings;
+use driftless_core::event::Event;
 use driftless_core::report::{Report, State};
 use driftless_core::source::SourceClass;
 use driftless_core::time::Span;

@@ -1,10 +1,14 @@
 //! The command line of driftless: each command is a file, each a thin layer over `driftless-daemon`.
 #![forbid(unsafe_code)]
 
+mod adjtimex;
 mod config;
 mod discover;
+mod dntpd;
 #[cfg(feature = "tools")]
 mod doctor;
+mod monotonic;
+mod ntpctl;
 mod orders;
 mod provision;
 mod query;
@@ -13,10 +17,12 @@ mod run;
 mod serve;
 #[cfg(feature = "tools")]
 mod simulate;
+mod sntpc;
 mod status;
 mod waitsync;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -64,6 +70,10 @@ enum Command {
     Discover(discover::Args),
     /// Print what hands a server over to guests: vendor data, cloud-config, DHCP servers' configuration
     Provision(provision::Args),
+    /// Watch the wall clock for steps, backwards above all
+    Monotonic(monotonic::Args),
+    /// Show the kernel's time parameters in words, or set them; also by the old tool's name and options
+    Adjtimex(adjtimex::Args),
     /// Read the real-time clock, or set one clock from the other
     Rtc(rtc::Args),
     /// Find what is wrong with this clock, or with an image
@@ -72,6 +82,12 @@ enum Command {
     /// Prove the clock's keeping in a simulated world
     #[cfg(feature = "tools")]
     Simulate(simulate::Args),
+    /// DragonFly's NTP client, by its own command line
+    Dntpd(dntpd::Args),
+    /// A simple client that steps the clock, as LinuxKit's
+    Sntpc(sntpc::Args),
+    /// OpenNTPD's view of peers, sensors and status
+    Ntpctl(ntpctl::Args),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -95,7 +111,7 @@ struct ControlSocket {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match Cli::parse_from(arguments()).command {
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Status(args) => status::run(&args),
@@ -107,14 +123,46 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Discover(args) => discover::run(&args),
         Command::Provision(args) => provision::run(&args),
+        Command::Monotonic(args) => monotonic::run(&args),
+        Command::Adjtimex(args) => adjtimex::run(&args),
         Command::Rtc(args) => rtc::run(&args),
         #[cfg(feature = "tools")]
         Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "tools")]
         Command::Simulate(args) => simulate::run(&args),
+        Command::Dntpd(args) => dntpd::run(&args),
+        Command::Sntpc(args) => sntpc::run(&args),
+        Command::Ntpctl(args) => ntpctl::run(&args),
         Command::Config(command) => config::run(command),
     };
     outcome.into()
+}
+
+/// Names under which the program may be installed: each is the command of that name.
+const OLD_NAMES: [&str; 4] = ["dntpd", "sntpc", "ntpctl", "adjtimex"];
+
+/// The command line, whatever name this program was called by.
+fn arguments() -> Vec<OsString> {
+    by_name(std::env::args_os().collect())
+}
+
+fn by_name(given: Vec<OsString>) -> Vec<OsString> {
+    let called = given.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    let old = OLD_NAMES.into_iter().find(|name| called == Some(*name));
+    let mut arguments = given;
+    if let Some(old) = old {
+        let rest = arguments.split_off(1);
+        arguments = vec!["driftless".into(), old.into()];
+        if old == "adjtimex" {
+            arguments.push("--by-old-name".into());
+        }
+        arguments.extend(rest);
+    }
+    if arguments.get(1).is_some_and(|command| command == "adjtimex") {
+        let rest = arguments.split_off(2);
+        arguments.extend(adjtimex::with_two_dashes(rest));
+    }
+    arguments
 }
 
 impl From<Outcome> for ExitCode {
@@ -152,4 +200,28 @@ impl Outcome {
 fn say(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n5_the_name_chooses_the_command() {
+        for (given, wanted) in [
+            (&["/usr/sbin/dntpd", "-s", "a"][..], &["driftless", "dntpd", "-s", "a"][..]),
+            (&["ntpctl", "-s", "all"], &["driftless", "ntpctl", "-s", "all"]),
+            (&["./adjtimex", "-tick", "9999"], &["driftless", "adjtimex", "--by-old-name", "--tick", "9999"]),
+            (&["driftless", "adjtimex", "-print"], &["driftless", "adjtimex", "--print"]),
+            (&["driftless", "query", "sntpc"], &["driftless", "query", "sntpc"]),
+        ] {
+            assert_eq!(by_name(given.iter().map(OsString::from).collect()), wanted);
+        }
+    }
+
+    #[test]
+    fn every_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
 }

@@ -25,10 +25,7 @@ macro_rules! either {
 }
 
 impl Tracker {
-    pub(crate) fn new(
-        (method, dntpd): (Method, Settings),
-        prior: Option<(Frequency, Frequency)>,
-    ) -> Self {
+    pub(crate) fn new((method, dntpd): (Method, Settings), prior: Option<(Frequency, Frequency)>) -> Self {
         match method {
             Method::Interval => Self::Interval(Box::new(Estimator::new(prior))),
             Method::Dntpd => Self::Dntpd(Regressions::new(prior, dntpd)),
