@@ -1,4 +1,4 @@
-//! Real peers: chronyd, never with control of this machine's clock, ntpsec's ntpdig, and ntpd-rs.
+//! Real peers: chronyd, never with control of this machine's clock, ntpsec's ntpdig, ntpd-rs, and the adjtimex of old.
 //!
 //! They are found in the folders that `DRIFTLESS_PEERS` names, in PATH or /usr/sbin; without them a test says that it was skipped.
 //! `cargo xtask test` unpacks those that the distribution has.
@@ -204,4 +204,32 @@ fn ntpd_rs_gets_good_time_from_our_server() {
         number("Offset:").filter(|_| has_all).ok_or(text)
     });
     assert!(offset.abs() < GOOD_S, "{offset}");
+}
+
+/// Label by label, in one run: what both print of the same kernel. Neither is asked to set anything, and neither could.
+#[test]
+fn the_real_adjtimex_and_ours_print_the_same() {
+    let Some(real) = peer("adjtimex") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let ours = folder.path().join("adjtimex");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_driftless"), &ours).unwrap();
+    let printed = |program: &Path| -> Vec<String> {
+        let output = harmless(program).arg("--print").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    // The errors grow and the time goes on: only what stands beside them can be the same.
+    let moves = ["maxerror", "esterror", "raw time"];
+    let kind = |line: &String| -> String {
+        let is_moving = moves.iter().any(|label| line.contains(label));
+        line.chars().map(|letter| if is_moving && letter.is_ascii_digit() { '0' } else { letter }).collect()
+    };
+    let shape = |lines: &[String]| -> Vec<String> {
+        let squeezed =
+            |line: String| line.split('0').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("0");
+        let filled = lines.iter().filter(|line| !line.is_empty());
+        filled.map(|line| if kind(line) == *line { line.clone() } else { squeezed(kind(line)) }).collect()
+    };
+    let (theirs, ours) = (printed(&real), printed(&ours));
+    assert_eq!(shape(&theirs), shape(&ours), "{theirs:?} {ours:?}");
+    assert!(ours.len() >= 12, "{ours:?}");
 }

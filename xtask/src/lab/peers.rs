@@ -13,9 +13,10 @@ use crate::packages::Suite;
 /// A peer's folder in the cache, the packages that make it, and where its programs lie.
 type Peer = (&'static str, &'static [&'static str], &'static str);
 
-const PEERS: [Peer; 5] = [
+const PEERS: [Peer; 6] = [
     ("chrony", &["chrony"], "usr/sbin"),
     ("ntpsec-ntpdig", &["ntpsec-ntpdig", "python3-ntp"], "usr/bin"),
+    ("adjtimex", &["adjtimex"], "sbin"),
     // Not in every release; `cargo install ntpd --root .lab/cache/ntpd-rs` brings it too.
     ("ntpd-rs", &["ntpd-rs"], "usr/bin"),
     // They are only asked whether they take what `driftless provision` prints.
