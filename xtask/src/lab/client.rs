@@ -13,6 +13,14 @@ pub(crate) enum Kind {
     Driftless,
     Chronyd,
     Openntpd,
+    /// driftless by dntpd's name and with its algorithm
+    Dntpd,
+    /// sntpc, which steps the clock every 30 s, watched for backward steps
+    Stepping,
+    /// driftless, watched for backward steps
+    Watched,
+    /// OpenNTPD and driftless looking on, for their outputs to be compared
+    Names,
     None,
 }
 
@@ -39,6 +47,10 @@ impl Kind {
             Self::Driftless => "driftless",
             Self::Chronyd => "chronyd",
             Self::Openntpd => "openntpd",
+            Self::Dntpd => "dntpd",
+            Self::Stepping => "stepping",
+            Self::Watched => "watched",
+            Self::Names => "names",
             Self::None => "none",
         }
     }
@@ -72,10 +84,48 @@ pub(crate) fn prepare(
             program: Some(unpacked("openntpd", cache)?.join("usr/sbin/ntpd")),
             command: "/bin/client -d -s -f /etc/ntpd.conf".to_owned(),
             environment: format!("export LAB_RELAY={port}\n"),
-            files: vec![("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())],
+            files: vec![openntpd_conf()],
             ..Client::default()
         },
+        Kind::Dntpd => scripted(include_str!("../../../lab/guest/dntpd"), scenario, port, workspace),
+        Kind::Stepping => scripted(include_str!("../../../lab/guest/stepping"), scenario, port, workspace),
+        Kind::Watched => scripted(include_str!("../../../lab/guest/watched"), scenario, port, workspace),
+        Kind::Names => beside_the_originals(scenario, port, (workspace, cache))?,
     })
+}
+
+/// driftless as a script of the guest's starts it.
+fn scripted(script: &str, scenario: &Scenario, port: u16, workspace: &Path) -> Client {
+    let seconds = scenario.watch.as_secs();
+    Client {
+        program: Some(workspace.join("target/lab/driftless")),
+        command: "/bin/sh /lab/script".to_owned(),
+        environment: format!("export LAB_SERVER=10.0.2.2:{port} LAB_SECONDS={seconds}\n"),
+        files: vec![("lab/script".to_owned(), script.to_owned())],
+        ..Client::default()
+    }
+}
+
+/// The real tools whose output ours is compared with.
+fn beside_the_originals(
+    scenario: &Scenario,
+    port: u16,
+    (workspace, cache): (&Path, &Path),
+) -> Result<Client> {
+    let mut client = scripted(include_str!("../../../lab/guest/names"), scenario, port, workspace);
+    let openntpd = unpacked("openntpd", cache)?.join("usr/sbin");
+    client.programs = vec![
+        (openntpd.join("ntpd"), "bin/real/ntpd".to_owned()),
+        (openntpd.join("ntpctl"), "bin/real/ntpctl".to_owned()),
+        (unpacked("adjtimex", cache)?.join("sbin/adjtimex"), "bin/real/adjtimex".to_owned()),
+    ];
+    client.files.push(openntpd_conf());
+    client.environment.push_str(&format!("export LAB_RELAY={port}\n"));
+    Ok(client)
+}
+
+fn openntpd_conf() -> (String, String) {
+    ("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())
 }
 
 /// The same sources, with the polls that driftless takes for its host, 1 to 16 s; steps at any time, which serves a guest best.

@@ -9,6 +9,7 @@ mod guest;
 mod image;
 mod machine;
 mod monitor;
+mod names;
 mod network;
 mod peers;
 mod process;
@@ -46,6 +47,7 @@ Examples:
   cargo xtask lab drift-2000 --json
   cargo xtask lab drift+676 --client chronyd
   cargo xtask lab doctor                             twenty faults, and whether driftless doctor finds them
+  cargo xtask lab dntpd                              also monotonic, names: the old tools' names in guests, with a verdict
   cargo xtask lab --table                            every scenario with every client: docs/lab.md's table, half an hour
   cargo xtask lab drift+676 --table --client driftless,chronyd --runs 3 --duration 300
 
@@ -89,10 +91,16 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             println!("{:<14} {}", scenario.name, scenario.about);
         }
         println!("{:<14} {}", doctor::NAME, doctor::ABOUT);
+        for trial in names::TRIALS {
+            println!("{:<14} {}", trial.name, trial.about);
+        }
         return Ok(true);
     }
     if args.scenario == [doctor::NAME] {
         return doctor::run(args.json);
+    }
+    if let Some(trial) = names::find(&args.scenario) {
+        return trial.run(args.accel, args.json);
     }
     if args.clean {
         return clean().map(|()| true);
@@ -141,6 +149,11 @@ pub(crate) struct Plan<'a> {
 impl Plan<'_> {
     /// Carries it out to its end.
     pub(crate) fn measure(&self, signals: &Signals) -> Result<Summary> {
+        self.measure_and_hear(signals).map(|(summary, _)| summary)
+    }
+
+    /// The same with all that the guest has said on its console.
+    fn measure_and_hear(&self, signals: &Signals) -> Result<(Summary, String)> {
         let scenario = self.scenario;
         let mut bench = Bench::new(scenario, self.kind)?;
         bench.keeps_initramfs = self.keep;
@@ -157,7 +170,8 @@ impl Plan<'_> {
         let summary =
             Summary::of((scenario, self.kind.name()), (&watch.looks, &watch.resumed), guest.steps());
         fs::write(bench.folder.join("summary.json"), serde_json::to_string(&summary)?)?;
-        Ok(summary)
+        let console = fs::read(bench.folder.join("console.log"))?;
+        Ok((summary, String::from_utf8_lossy(&console).into_owned()))
     }
 }
 

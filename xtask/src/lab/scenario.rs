@@ -99,7 +99,7 @@ const IGB: Option<Card> = Some(Card { name: "igb", runs: true, is_of_own_qemu: f
 const PHC_AND_NTP: &[&str] = &["phc:/dev/ptp0?scale=utc", "ntp:SERVER"];
 const PHC_ONLY: &[&str] = &["phc:/dev/ptp0?scale=utc"];
 
-const fn drift(name: &'static str, about: &'static str, drift_ppm: f64) -> Scenario {
+pub(super) const fn drift(name: &'static str, about: &'static str, drift_ppm: f64) -> Scenario {
     Scenario {
         name,
         about,

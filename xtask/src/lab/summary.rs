@@ -142,13 +142,14 @@ impl Summary {
         let backward_steps = (backward - i64::from(looks.first().is_some_and(|l| l.offset.0 < 0.0))).max(0);
         let (median_offset, p99_offset) = (quantile(&magnitudes, 0.5), quantile(&magnitudes, 0.99));
         // Whoever only crosses zero on the way is not right.
-        let time_to = |right: Seconds| {
-            right_after(looks.iter(), right, 0.0, FIRST_S).filter(|_| median_offset < right.0)
+        let time_to = |right: Seconds, within_s: f64| {
+            right_after(looks.iter(), right, 0.0, within_s).filter(|_| median_offset < right.0)
         };
         let first = looks.iter().find(|look| look.at_s >= FIRST_S);
         let rate =
             |of: &dyn Fn(&Spent) -> i64| first.zip(looks.last()).map_or(0.0, |(a, b)| per_second(a, b, of));
-        let is_right = time_to(limits.right).is_some_and(|at| at <= limits.right_within_s)
+        let is_right = time_to(limits.right, limits.right_within_s.max(FIRST_S))
+            .is_some_and(|at| at <= limits.right_within_s)
             && recovery.iter().all(|took| took.is_some_and(|took| took <= limits.recovery_s));
         Self {
             scenario: scenario.name.to_owned(),
@@ -159,7 +160,7 @@ impl Summary {
             median_offset,
             p99_offset,
             rms_about_median: rms(&steady, middle),
-            time_to_1ms: time_to(Seconds(1e-3)),
+            time_to_1ms: time_to(Seconds(1e-3), FIRST_S),
             backward_steps,
             steps: backward + forward,
             frequency_change: resumed.first().and_then(|&first| frequency_change(looks, first)),
