@@ -15,7 +15,7 @@ use driftless_daemon::predecessor::{self, PredecessorError};
 use driftless_daemon::query::Query;
 use driftless_daemon::regression::Regression;
 use driftless_daemon::run::RunError;
-use driftless_daemon::{log, run as daemon};
+use driftless_daemon::{log, run as daemon, spec};
 
 use crate::Outcome;
 
@@ -131,7 +131,9 @@ impl Args {
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
         conf.complaints.iter().for_each(|complaint| tell(complaint));
-        Ok(conf.servers.iter().chain(&self.targets).map(|target| dntpd_conf::spec(target)).collect())
+        let targets = conf.servers.iter().chain(&self.targets).map(|target| dntpd_conf::spec(target));
+        // A wrong one is told before the dntpd that runs is ended.
+        targets.map(|spec| spec::parse(&spec).map(|_| spec).map_err(|error| error.to_string())).collect()
     }
 
     fn level(&self) -> Loudness {

@@ -155,6 +155,7 @@ fn d2_a_dntpd_that_cannot_begin_says_why_and_leaves_the_old_one_alone() {
         (&["-f", "/nonexistent.conf"][..], "/nonexistent.conf: "),
         (&["-f", "/dev/null"], "no server"),
         (&["-T", "soon", "a"], "invalid value"),
+        (&["a:b"], "host or port is wrong"),
     ] {
         let (code, text) = told(&place.dntpd(arguments).output().unwrap());
         assert!(code == 2 && text.contains(expected), "{code} {text}");
