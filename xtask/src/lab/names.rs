@@ -176,6 +176,7 @@ fn kind(line: &str) -> Vec<(usize, String)> {
     if is_name {
         return vec![(0, "a name".to_owned())];
     }
+    let line = without_state(line);
     let mut end = 0;
     let words = line.split(' ').filter_map(|word| {
         end += word.len() + 1;
@@ -184,6 +185,15 @@ fn kind(line: &str) -> Vec<(usize, String)> {
         (!word.is_empty() && word != "*").then(|| (if is_row { end } else { 0 }, unit.to_owned()))
     });
     words.collect()
+}
+
+/// One daemon may be in sync and the other not yet: how either is said is known, and counts as the same.
+fn without_state(line: &str) -> &str {
+    let Some((before, state)) = line.split_once("clock ") else { return line };
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let offset = state.strip_prefix("unsynced, clock offset is ").and_then(|rest| rest.strip_suffix("ms"));
+    let stratum = state.strip_prefix("synced, stratum ");
+    if state == "unsynced" || offset.or(stratum).is_some_and(is_number) { before } else { line }
 }
 
 #[cfg(test)]
@@ -209,6 +219,8 @@ mod tests {
         assert_eq!(compared(&lines(THEIRS), &lines(&same.replace("25s    1s ", "25s   1s "))).len(), 1);
         assert_eq!(compared(&lines(THEIRS), &lines(&same.replace("synced", "right"))).len(), 1);
         assert_eq!(compared(&lines(THEIRS), &lines("peer")).len(), 1);
+        let unsynced = THEIRS.replace("synced, stratum 11", "unsynced, clock offset is -1.045ms");
+        assert!(compared(&lines(THEIRS), &lines(&unsynced)).is_empty());
     }
 
     #[test]
