@@ -16,6 +16,7 @@ use super::client::{Client, unpacked};
 use super::faults::{Fault, PATIENTS, Patient};
 use super::image;
 use super::machine::{Machine, Qemu};
+use super::network::Network;
 use super::process::{Ended, go_on, rest};
 use super::scratch::Scratch;
 use crate::packages;
@@ -119,6 +120,9 @@ impl Ward {
             has_vsock: false,
             share: patient.shares.then_some(share.as_path()),
             counters: patient.counters,
+            network: Network::User,
+            wire: None,
+            words: "",
         };
         let command = boot.command(tsc_khz(signals)?);
         boot.keep(&command)?;
