@@ -25,12 +25,37 @@ pub enum State {
     Contested,
 }
 
+/// What a source said last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastLook {
+    /// How long ago, s.
+    pub age: f64,
+    /// As measured then, reference − local, s; positive: local was behind.
+    pub offset: f64,
+    /// The largest error that honest clocks allow it (RFC 5905, section 11.1), s.
+    pub root_distance: f64,
+    /// The reference's own round trip to its root, s.
+    pub root_delay: f64,
+    /// The reference's own dispersion to its root, s.
+    pub root_dispersion: f64,
+    /// What it announces.
+    pub leap: Leap,
+    /// Whom it follows, eight hexadecimal digits, where it says so.
+    pub reference_id: Option<String>,
+    /// log2 of its clock's precision in seconds, where it says so.
+    pub precision: Option<i8>,
+    /// Whether the kernel stamped the reply's arrival.
+    pub kernel_stamp: bool,
+}
+
 /// One source as an observer sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceReport {
     /// Its SPEC as configured.
     pub name: String,
-    /// The address in use.
+    /// Its identity as we would pass it on (RFC 5905, section 7.3), eight hexadecimal digits: an address, or four letters.
+    pub reference_id: String,
+    /// The address and port in use.
     pub address: Option<String>,
     /// `selected`, `combined`, or why not: `unreachable`, `unresolved`, `falseticker`, `unsynchronised`, `candidate`, `offline`, `refused`.
     pub state: String,
@@ -59,6 +84,8 @@ pub struct SourceReport {
     pub frequency: Option<f64>,
     /// Standard deviation of `frequency`, ppm.
     pub frequency_error: Option<f64>,
+    /// What it said last.
+    pub last: Option<LastLook>,
     /// Samples taken.
     pub samples: u64,
     /// Requests sent.
@@ -114,6 +141,12 @@ pub struct Report {
     /// When the last sample of the followed source was taken; printed as RFC 3339 by the driver.
     #[serde(skip)]
     pub last_update: Option<WallTime>,
+    /// By how much the last sample of a followed source moved `offset`, s.
+    pub last_offset: Option<f64>,
+    /// Root mean square of such moves, the older the less they weigh, s.
+    pub rms_offset: Option<f64>,
+    /// Between the last two samples of followed sources, s.
+    pub update_interval: Option<f64>,
     /// Steps since the start.
     pub steps: u64,
     /// Interruptions since the start.

@@ -42,6 +42,16 @@ struct File {
     freeze: Option<PathBuf>,
     #[serde(default)]
     push: PushFile,
+    #[serde(default)]
+    chronyc: ChronycFile,
+}
+
+/// The table `[chronyc]`: where chronyc's questions are answered.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChronycFile {
+    socket: Option<PathBuf>,
+    port: Option<u16>,
 }
 
 /// The table `[push]`: what a host may say unasked, and where.
@@ -143,6 +153,10 @@ pub struct Config {
     pub push_guest_agent: Setting<Place>,
     /// Where a host sends datagrams with its time.
     pub push_time: Setting<Place>,
+    /// The Unix socket at which chronyc's questions are answered and its orders taken; empty for none.
+    pub chronyc_socket: Setting<PathBuf>,
+    /// The UDP port of loopback at which chronyc's questions are answered; 0 for none.
+    pub chronyc_port: Setting<u16>,
 }
 
 /// Why the configuration cannot be used.
@@ -207,6 +221,8 @@ impl Config {
             push_wake: choose(None, None, file.push.wake, Place::Vsock(vsock::WAKE_PORT)),
             push_guest_agent: choose(None, None, file.push.guest_agent, Place::Off),
             push_time: choose(None, None, file.push.time, Place::Vsock(vsock::TIME_PORT)),
+            chronyc_socket: choose(None, None, file.chronyc.socket, PathBuf::new()),
+            chronyc_port: choose(None, None, file.chronyc.port, 0),
         })
     }
 
@@ -252,6 +268,9 @@ impl Config {
             self.push_guest_agent.origin,
         );
         line("push.time", quoted(&self.push_time.value.to_string()), self.push_time.origin);
+        let socket = self.chronyc_socket.value.to_string_lossy();
+        line("chronyc.socket", quoted(&socket), self.chronyc_socket.origin);
+        line("chronyc.port", self.chronyc_port.value.to_string(), self.chronyc_port.origin);
         text
     }
 }

@@ -1,7 +1,9 @@
 //! The guest's daemon and the host's server as a library: everything round the core's engine that the binary drives.
 #![forbid(unsafe_code)]
 
+mod asked;
 pub mod background;
+mod chronyc;
 pub mod civil;
 pub mod config;
 mod consequences;

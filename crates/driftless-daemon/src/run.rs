@@ -15,13 +15,12 @@ use driftless_linux::entropy::KernelEntropy;
 use driftless_linux::footprint;
 use driftless_linux::poll::{self, Direction};
 use driftless_linux::signal::Signals;
-use serde_json::Value;
 
 use crate::background::Presence;
-use crate::civil;
+use crate::chronyc::{Chronyc, Desk};
 use crate::config::{Config, ConfigError, Flags};
 use crate::consequences::Consequences;
-use crate::control::{Listener, Request};
+use crate::control::Listener;
 use crate::devices::Devices;
 use crate::discovery::Search;
 use crate::links::{Arrival, Links, PACKET_MAX};
@@ -53,20 +52,21 @@ pub enum RunError {
 
 /// Everything the loop holds.
 pub(crate) struct Daemon {
-    config: Config,
+    pub(crate) config: Config,
     pub(crate) sources: Vec<SourceConfig>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) engine: Engine,
     links: Links,
     devices: Devices,
-    control: Option<Listener>,
+    pub(crate) control: Option<Listener>,
+    pub(crate) chronyc: Chronyc,
     pub(crate) signals: Signals,
     resolver: Resolver,
     /// Only the plainest system calls.
     is_plain: bool,
     signs: Signs,
     pushes: Pushes,
-    consequences: Consequences,
+    pub(crate) consequences: Consequences,
     memory: Memory,
     search: Search,
     /// When the engine was last told something.
@@ -85,6 +85,7 @@ enum Waker {
     Search,
     Sign(Watched),
     Mail(Mail),
+    Chronyc(Desk),
 }
 
 /// When the pages that only the start needed are let go, and how often those needed once since.
@@ -103,7 +104,7 @@ pub fn run(flags: &Flags, config: Config, presence: &Presence) -> Result<(), Run
     // The first look comes before whatever can wait.
     daemon.act()?;
     let _pid_file = presence.announce()?;
-    daemon.await_pushes();
+    daemon.open();
     daemon.live(flags).inspect_err(|error| {
         if presence.is_detached {
             log::error!("{error}");
@@ -153,17 +154,22 @@ impl Daemon {
             now,
             signs,
             pushes: Pushes::default(),
+            chronyc: Chronyc::default(),
             consequences: Consequences::new(&config, is_plain, now),
             refused: None,
             config,
         })
     }
 
-    /// Hears the host from now on.
-    fn await_pushes(&mut self) {
+    /// Hears the host, and chronyc, from now on.
+    fn open(&mut self) {
         if !self.is_plain {
+            // Closed first, since what is opened may have the same name.
             self.pushes = Pushes::default();
             self.pushes = Pushes::listen(&self.config);
+            self.chronyc = Chronyc::default();
+            let config = &self.config;
+            self.chronyc = Chronyc::listen(&config.chronyc_socket.value, config.chronyc_port.value);
         }
     }
 
@@ -233,7 +239,8 @@ impl Daemon {
             .chain(self.resolver.wake().map(|wake| (Waker::Resolver, wake)))
             .chain(self.search.waiting().map(|fd| (Waker::Search, fd)))
             .chain(self.signs.waiting().map(|(watched, fd)| (Waker::Sign(watched), fd)))
-            .chain(self.pushes.waiting().map(|(mail, fd)| (Waker::Mail(mail), fd)));
+            .chain(self.pushes.waiting().map(|(mail, fd)| (Waker::Mail(mail), fd)))
+            .chain(self.chronyc.waiting().map(|(desk, fd)| (Waker::Chronyc(desk), fd)));
         let (wakers, fds): (Vec<Waker>, Vec<(BorrowedFd<'_>, Direction)>) =
             (self.links.waiting().map(|(id, fd, direction)| (Waker::Link(id), (fd, direction))))
                 .chain(others.map(|(waker, fd)| (waker, (fd, Direction::In))))
@@ -250,6 +257,7 @@ impl Daemon {
                 // Each wake goes on with them.
                 Waker::Device => {}
                 Waker::Control => self.serve_control(),
+                Waker::Chronyc(desk) => self.serve_chronyc(desk),
                 Waker::Signal => self.signals.drain(),
                 Waker::Search => self.search.woken(self.clock.now().raw),
                 Waker::Sign(watched) => {
@@ -273,12 +281,12 @@ impl Daemon {
     }
 
     /// Feeds the engine, under a fresh reading of the clocks.
-    fn tell(&mut self, input: Input<'_>) {
+    pub(crate) fn tell(&mut self, input: Input<'_>) {
         self.now = self.clock.now();
         self.engine.handle(self.now, input);
     }
 
-    fn carry_out(&mut self, output: Output) {
+    pub(crate) fn carry_out(&mut self, output: Output) {
         match output {
             Output::Resolve { source, host, port } => self.resolve(source, host, port),
             Output::Transmit { source, to, data } => self.transmit(source, to, &data),
@@ -360,37 +368,6 @@ impl Daemon {
         self.tell(Input::TransmitFailed { source, errno });
     }
 
-    fn serve_control(&mut self) {
-        let Some(control) = self.control.take() else { return };
-        control.serve(|request: Request| {
-            if let Some(order) = request.order() {
-                self.tell(Input::Order(order));
-                while let Some(output) = self.engine.poll_output() {
-                    self.carry_out(output);
-                }
-            }
-            self.status()
-        });
-        self.control = Some(control);
-    }
-
-    /// The report as JSON, with what only this side knows.
-    pub(crate) fn status(&mut self) -> Value {
-        let now = self.clock.now();
-        let mut report = self.engine.report(now);
-        report.clocksource = Some(state::clocksource());
-        report.other_writers = self.consequences.other_writers(now.raw);
-        let last_update = report.last_update;
-        let mut value = serde_json::to_value(&report).unwrap_or_default();
-        value["last_update"] = last_update.map_or(Value::Null, |time| civil::rfc3339(time).into());
-        if let Some(last) = &report.last_interruption {
-            value["last_interruption"]["time"] = civil::rfc3339(last.at).into();
-        }
-        value["time"] = civil::rfc3339(now.wall).into();
-        value["found"] = self.config.found.clone().into();
-        value
-    }
-
     fn reload(&mut self, flags: &Flags) -> Result<(), RunError> {
         match Config::load(flags) {
             Ok(config) => {
@@ -400,7 +377,7 @@ impl Daemon {
                 self.search = Search::new(now.raw, self.is_plain, config.glance.as_ref());
                 self.config = config;
                 self.begin_anew()?;
-                self.await_pushes();
+                self.open();
             }
             Err(error) => log::warn!("{error}; going on as before"),
         }

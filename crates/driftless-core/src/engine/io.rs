@@ -100,6 +100,13 @@ pub enum Input<'a> {
     Clock(Result<ClockState, ClockError>),
     /// Somebody ordered something.
     Order(Order),
+    /// An order that is about one source alone: to burst, to go offline or online.
+    OrderOf {
+        /// Which.
+        source: SourceId,
+        /// What.
+        order: Order,
+    },
 }
 
 /// Orders that people and programs give.

@@ -30,6 +30,7 @@ use crate::source::{
     Action, Edge, Endpoint, Inquiry, LookError, Peer, PollExponent, Reading, Refusal, SourceClass, SourceId,
 };
 use crate::time::{Now, RawTime, Seconds, Span, WallTime};
+use reporting::Updates;
 use steering::Steering;
 
 /// Everything that decides, behind three verbs.
@@ -46,7 +47,7 @@ pub struct Engine {
     started: RawTime,
     steering: Steering,
     outputs: VecDeque<Output>,
-    last_update: Option<WallTime>,
+    updates: Updates,
 }
 
 /// One source with what is believed of it.
@@ -109,7 +110,7 @@ impl Engine {
             disruption: Disruption::default(),
             started: now.raw,
             outputs: VecDeque::from([Output::Clock(first)]),
-            last_update: None,
+            updates: Updates::default(),
         };
         engine.ask(now);
         engine
@@ -133,6 +134,7 @@ impl Engine {
             Input::Reading { source, result } => self.reading(now, source, result),
             Input::Clock(result) => self.clock_answered(now, result),
             Input::Order(order) => self.ordered(now, order),
+            Input::OrderOf { source, order } => self.ordered_of(now, source, order),
         }
         self.ask(now);
         self.explain_moves(now);
@@ -280,6 +282,7 @@ impl Engine {
     }
 
     fn sampled(&mut self, now: Now, id: SourceId, sample: &Sample) {
+        let before = self.estimate(now).map(|estimate| estimate.offset);
         let Some(source) = self.source_mut(id) else { return };
         let verdict = source.estimator.add(sample);
         let is_new = !core::mem::replace(&mut source.was_reachable, true);
@@ -298,8 +301,19 @@ impl Engine {
         self.learn_edge(now, id);
         let is_settled = self.settle(now, id, sample.raw);
         if is_settled || self.agreeing.contains(&id) {
-            self.last_update = Some(now.wall);
+            let after = self.estimate(now).map(|estimate| estimate.offset);
+            self.updates.happened(now, before.zip(after).map(|(before, after)| after - before));
             self.outputs.push_back(Output::Clock(ClockCommand::Read));
+        }
+    }
+
+    /// An order to one source; those that are about the whole clock are for [`Input::Order`].
+    fn ordered_of(&mut self, now: Now, id: SourceId, order: Order) {
+        let Some(source) = self.source_mut(id) else { return };
+        match order {
+            Order::Burst => source.inquiry.schedule_mut().burst(now.raw, ORDERED_BURST),
+            Order::Offline | Order::Online => source.inquiry.set_offline(now, order == Order::Offline),
+            Order::MakeStep | Order::Leave => {}
         }
     }
 
@@ -309,16 +323,9 @@ impl Engine {
                 self.steering.order_step();
                 self.outputs.push_back(Output::Clock(ClockCommand::Read));
             }
-            Order::Burst => {
-                for source in &mut self.sources {
-                    source.inquiry.schedule_mut().burst(now.raw, ORDERED_BURST);
-                }
-            }
             Order::Leave => self.leave(now),
-            Order::Offline | Order::Online => {
-                for source in &mut self.sources {
-                    source.inquiry.set_offline(now, order == Order::Offline);
-                }
+            Order::Burst | Order::Offline | Order::Online => {
+                self.ids().for_each(|id| self.ordered_of(now, id, order));
             }
         }
     }

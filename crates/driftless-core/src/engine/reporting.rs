@@ -4,14 +4,42 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::clock::Rate;
-use crate::report::{Report, SourceReport, State};
-use crate::source::{DeviceKind, Endpoint, SourceId, StreamAddress};
+use crate::report::{LastLook, Report, SourceReport, State};
+use crate::sample::Sample;
+use crate::source::{DeviceKind, Endpoint, Seen, SourceId, StreamAddress};
 use crate::time::{Frequency, Now, Seconds, Span};
 
 use super::{Engine, FrequencyPrior, Source};
 
 /// A frequency is worth keeping once it is known this well.
 const WORTH_KEEPING: Frequency = Frequency(20e-6);
+
+/// How the followed sources' samples came in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Updates {
+    /// When the last one was taken in.
+    last: Option<Now>,
+    /// Before it, s.
+    interval: Option<Seconds>,
+    /// By how much it moved the offset.
+    moved: Option<Seconds>,
+    mean_square_s2: f64,
+}
+
+impl Updates {
+    /// A sample was taken in that moved the offset by `moved`.
+    pub(super) fn happened(&mut self, now: Now, moved: Option<Seconds>) {
+        /// What the newest weighs in the mean: the last ten count.
+        const WEIGHT: f64 = 0.1;
+        self.interval = self.last.map(|last| Seconds::from(now.raw - last.raw));
+        if let Some(Seconds(s)) = moved {
+            let weight = if self.moved.is_none() { 1.0 } else { WEIGHT };
+            self.mean_square_s2 += weight * (s * s - self.mean_square_s2);
+        }
+        self.moved = moved;
+        self.last = Some(now);
+    }
+}
 
 impl Engine {
     /// What an observer may see.
@@ -43,7 +71,10 @@ impl Engine {
                 let unseen = if is_rtc { e.root_distance } else { s.root_dispersion + s.dispersion };
                 (unseen + e.offset_error).0
             }),
-            last_update: self.last_update,
+            last_update: self.updates.last.map(|now| now.wall),
+            last_offset: Report::number(self.updates.moved),
+            rms_offset: self.updates.moved.map(|_| self.updates.mean_square_s2.sqrt()),
+            update_interval: Report::number(self.updates.interval),
             steps: self.steering.steps,
             interruptions: self.disruption.count,
             last_interruption: self.disruption.last.clone(),
@@ -72,6 +103,7 @@ impl Engine {
         let phase = source.edge.and_then(|edge| edge.phase(now.raw));
         SourceReport {
             name: inquiry.config().name.clone(),
+            reference_id: reference_id(source),
             address: inquiry.address().map(|to| to.to_string()),
             state: self.standing(id, source).to_owned(),
             reach: seen.reach,
@@ -87,6 +119,7 @@ impl Engine {
             delay: Report::number(seen.delay),
             frequency: estimate.map(|e| e.frequency.ppm()),
             frequency_error: estimate.map(|e| e.frequency_error.ppm()),
+            last: source.estimator.last().map(|sample| last_look(now, seen, sample)),
             samples: source.estimator.samples(),
             sent: seen.sent,
             received: seen.received,
@@ -121,11 +154,29 @@ fn reference_id(source: &Source) -> String {
         None => device_id(&source.inquiry.config().endpoint),
         Some(ip) => address_id(ip),
     };
+    hexadecimal(octets)
+}
+
+fn hexadecimal(octets: [u8; 4]) -> String {
     octets.iter().fold(String::new(), |mut text, octet| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{octet:02X}");
         text
     })
+}
+
+fn last_look(now: Now, seen: &Seen, sample: &Sample) -> LastLook {
+    LastLook {
+        age: Seconds::from(now.raw - sample.raw).0,
+        offset: sample.offset.0,
+        root_distance: sample.root_distance().0,
+        root_delay: sample.root_delay.0,
+        root_dispersion: sample.root_dispersion.0,
+        leap: sample.leap,
+        reference_id: (seen.reference_id != [0; 4]).then(|| hexadecimal(seen.reference_id)),
+        precision: seen.precision,
+        kernel_stamp: seen.kernel_stamp,
+    }
 }
 
 /// Four letters that say what the clock is read from (RFC 5905, figure 12, has the same idea).

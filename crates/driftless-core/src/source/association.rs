@@ -56,6 +56,10 @@ pub struct Seen {
     pub leap: Leap,
     /// Round trip of the last valid reply.
     pub delay: Option<Seconds>,
+    /// Whom the server follows, as last told (RFC 5905, section 7.3); zeros before.
+    pub reference_id: [u8; 4],
+    /// log2 of its clock's precision in seconds, as last told.
+    pub precision: Option<i8>,
     /// The server refused for good (RFC 5905, section 7.4, DENY and RSTR).
     pub refused: bool,
     /// Whether the last valid reply carried the kernel's receive stamp.
@@ -237,6 +241,8 @@ impl Association {
         seen.stratum = reply.stratum;
         seen.leap = reply.leap;
         seen.delay = Some(sample.delay);
+        seen.reference_id = reply.reference_id;
+        seen.precision = Some(reply.precision);
         seen.kernel_stamp = kernel_stamp;
         self.schedule.answered(now.raw, at.raw);
     }
