@@ -85,8 +85,8 @@ const PLANTED_KVM: &str = "no-kvmclock";
 const NEWER_DEVICES: [(&str, &str); 2] = [("vmclock", "vmclock"), ("vmgenid", "vmgenid,guid=auto")];
 
 impl Boot<'_> {
-    /// QEMU's command line for a counter that is believed to run at `khz`.
-    pub(crate) fn command(&self, khz: f64) -> Command {
+    /// The kernel's command line for a counter that is believed to run at `khz`.
+    fn words(&self, khz: f64) -> String {
         let mut append = format!(
             "console=ttyS0 quiet panic=-1 tsc_early_khz={khz:.0} {} lab.offset_s={}{} {}",
             self.counters,
@@ -98,6 +98,11 @@ impl Boot<'_> {
             append.push(' ');
             append.push_str(PLANTED_KVM);
         }
+        append
+    }
+
+    /// QEMU's command line for a counter that is believed to run at `khz`.
+    pub(crate) fn command(&self, khz: f64) -> Command {
         let qemu = &self.machine.qemu;
         let mut command = qemu.command();
         command.args([
@@ -134,7 +139,7 @@ impl Boot<'_> {
         let console = format!("file,id=console,append=on,path={}", self.folder.join("console.log").display());
         command.args(["-chardev", &console, "-serial", "chardev:console"]);
         command.arg("-kernel").arg(&self.machine.kernel.image);
-        command.arg("-initrd").arg(self.initramfs).args(["-append", &append]);
+        command.arg("-initrd").arg(self.initramfs).args(["-append", &self.words(khz)]);
         match self.wire {
             Some(wire) => wire.within(&command),
             None => command,
