@@ -325,7 +325,7 @@ fn the_table_of_dntpds_rules_names_tests_that_exist() {
             match entry.path() {
                 path if path.is_dir() => folders.push(path),
                 path if path.extension().is_some_and(|end| end == "rs") => {
-                    sources += &fs::read_to_string(path).unwrap()
+                    sources += &fs::read_to_string(path).unwrap();
                 }
                 _ => {}
             }
