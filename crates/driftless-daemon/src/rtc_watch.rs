@@ -49,8 +49,9 @@ const SLACK_S: f64 = 0.05;
 const EARLY_S: f64 = 0.1;
 /// With more than that unknown a glance narrows it down instead.
 const UNKNOWN_MAX_S: f64 = 0.15;
-/// The next glance comes after at least so long.
+/// The next glance comes after at least so long; sooner while the edge is searched, since until it is known pauses may go unseen.
 const APART_S: f64 = 0.5;
+const APART_SEARCHING_S: f64 = 0.1;
 /// A clock that shows the same second for longer stands still.
 const FROZEN_S: f64 = 3.5;
 
@@ -75,12 +76,14 @@ impl RtcWatch {
     /// When to look next; at once where nothing is known yet.
     pub(crate) fn due(&self, pace: f64) -> Option<RawTime> {
         let known = self.known?;
-        let aim_s = match known.high_s - known.low_s {
-            unknown_s if unknown_s > UNKNOWN_MAX_S => f64::midpoint(known.low_s, known.high_s),
-            _ => known.high_s + EARLY_S,
+        let (aim_s, apart_s) = match known.high_s - known.low_s {
+            unknown_s if unknown_s > UNKNOWN_MAX_S => {
+                (f64::midpoint(known.low_s, known.high_s), APART_SEARCHING_S)
+            }
+            _ => (known.high_s + EARLY_S, APART_S),
         };
         // The first whole second of what is aimed at that is far enough ahead.
-        let whole_s = (aim_s + known.elapsed_s + APART_S).ceil();
+        let whole_s = (aim_s + known.elapsed_s + apart_s).ceil();
         let ahead_s = whole_s - aim_s - known.elapsed_s;
         Some(known.at + Seconds(ahead_s / pace).to_span())
     }

@@ -220,6 +220,8 @@ impl Daemon {
         // Deadlines are on the counter, poll(2) waits on the steered clock.
         let pace = self.engine.pace();
         self.wait(Seconds(Seconds::from(left).0 * pace).to_span())?;
+        // A reply may have settled already what the signs are about to speak of.
+        self.act()?;
         let due = now.raw + left;
         let now = self.clock.now();
         for sign in self.signs.after_wait(now.raw, due, true_pace) {

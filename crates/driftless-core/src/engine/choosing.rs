@@ -89,6 +89,10 @@ impl Engine {
         let (is_settled, found) = self.disruption.settle((looked, at), estimate.offset);
         if let Some(interruption) = found {
             self.steering.interrupted();
+            // The look that showed it may have been a late one.
+            for source in self.sources.iter_mut().filter(|source| source.is_live(now) && source.is_near()) {
+                source.inquiry.schedule_mut().press(now.raw, DOUBT_BURST);
+            }
             self.emit(Event::Interrupted(interruption));
         } else if is_settled {
             self.emit(Event::Unchanged);

@@ -176,6 +176,15 @@ impl Engine {
         (0..count).map(SourceId)
     }
 
+    /// Has the clock read, upon which it is steered: once, however many reasons there are, since the second answer would know nothing of the
+    /// step that the first one led to.
+    fn look_at_clock(&mut self) {
+        let look = Output::Clock(ClockCommand::Read);
+        if !self.outputs.contains(&look) {
+            self.outputs.push_back(look);
+        }
+    }
+
     fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -303,7 +312,7 @@ impl Engine {
         if is_settled || self.agreeing.contains(&id) {
             let after = self.estimate(now).map(|estimate| estimate.offset);
             self.updates.happened(now, before.zip(after).map(|(before, after)| after - before));
-            self.outputs.push_back(Output::Clock(ClockCommand::Read));
+            self.look_at_clock();
         }
     }
 
@@ -321,7 +330,7 @@ impl Engine {
         match order {
             Order::MakeStep => {
                 self.steering.order_step();
-                self.outputs.push_back(Output::Clock(ClockCommand::Read));
+                self.look_at_clock();
             }
             Order::Leave => self.leave(now),
             Order::Burst | Order::Offline | Order::Online => {
@@ -352,6 +361,11 @@ impl Source {
         }
     }
 
+    /// Whether more looks are nobody's burden.
+    const fn is_near(&self) -> bool {
+        matches!(self.inquiry.config().class, SourceClass::Hypervisor | SourceClass::Host)
+    }
+
     /// Looks several times in quick order.
     fn look_closely(&mut self, now: Now) {
         self.inquiry.schedule_mut().burst(now.raw, DOUBT_BURST);
@@ -361,6 +375,10 @@ impl Source {
     fn plan(&mut self, now: Now) {
         if let Some(interval) = self.estimator.interval() {
             self.inquiry.schedule_mut().set_interval(interval);
+            return;
+        }
+        if self.estimator.has_obviously_jumped() {
+            self.inquiry.schedule_mut().press(now.raw, DOUBT_BURST);
             return;
         }
         if self.estimator.is_in_doubt() {
@@ -383,3 +401,6 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

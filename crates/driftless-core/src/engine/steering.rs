@@ -54,8 +54,11 @@ pub(super) struct Steering {
 const RIGHT_OFFSET: Seconds = Seconds(200e-6);
 /// The rate is known well enough for gentle slews below this.
 const RIGHT_FREQUENCY_ERROR: Frequency = Frequency(100e-6);
-/// An offset that calls for hard slewing again.
+/// An offset that calls for hard slewing again, and one that does where it is more than the estimate's own doubt by so much: what was found
+/// at once after an interruption may have been a late reply's.
 const LOST_OFFSET: Seconds = Seconds(5e-3);
+const LOST_OFFSET_IF_SURE: Seconds = Seconds(1e-3);
+const SURE_DEVIATIONS: f64 = 5.0;
 /// Poll intervals without a sample after which the frequency is said to be held.
 const HOLDOVER_POLLS: i64 = 5;
 /// How long another writer is remembered.
@@ -77,7 +80,9 @@ impl Coarse {
     /// An RTC leaves so much open that a rate which adds a tenth of it until the next look changes little, and what it leaves open is not to be
     /// chased.
     fn of(is_rtc: bool, estimate: &Estimate, horizon: Span) -> Self {
-        let usual = Self { frequency_error: RIGHT_FREQUENCY_ERROR, lost: LOST_OFFSET };
+        let sure = (estimate.offset_error * SURE_DEVIATIONS).max(LOST_OFFSET_IF_SURE);
+        let lost = if sure < LOST_OFFSET { sure } else { LOST_OFFSET };
+        let usual = Self { frequency_error: RIGHT_FREQUENCY_ERROR, lost };
         if !is_rtc {
             return usual;
         }
@@ -416,7 +421,7 @@ impl Engine {
             steering.slew_ends = steering.slew_ends.filter(|ends| now.raw < *ends);
             steering.told_at = Some(now.raw);
             steering.next_setting = steering.next_setting.filter(|next| now.raw < *next);
-            self.outputs.push_back(Output::Clock(ClockCommand::Read));
+            self.look_at_clock();
         }
         let state = self.current_state(now);
         if state != self.steering.state {

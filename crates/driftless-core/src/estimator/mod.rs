@@ -218,6 +218,15 @@ impl Estimator {
         self.track.as_ref().is_some_and(|track| !track.aside.is_empty())
     }
 
+    /// Whether what is kept aside is further off than any change of rate could have led: the next look, however soon, settles it.
+    #[must_use]
+    pub fn has_obviously_jumped(&self) -> bool {
+        let shown = |track: &Track| {
+            track.aside.first().map(|first| verdict::is_obvious(&track.bank, track.at, first))
+        };
+        self.track.as_ref().and_then(shown).unwrap_or(false)
+    }
+
     /// The guest was interrupted while this source was silent: what it said is moved by what others saw, give or take `sd`.
     pub fn absorb_jump(&mut self, by: Seconds, sd: Seconds) {
         if let Some(track) = &mut self.track {

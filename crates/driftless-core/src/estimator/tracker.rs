@@ -60,6 +60,11 @@ impl Tracker {
         either!(self, inner => inner.is_in_doubt())
     }
 
+    /// Whether the doubt is about a jump that no rate explains.
+    pub(crate) fn has_obviously_jumped(&self) -> bool {
+        matches!(self, Self::Interval(estimator) if estimator.has_obviously_jumped())
+    }
+
     pub(crate) fn forget_path(&mut self) {
         either!(self, inner => inner.forget_path());
     }

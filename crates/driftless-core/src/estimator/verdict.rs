@@ -46,10 +46,8 @@ pub(super) fn decide(
     is_announced: bool,
 ) -> Option<(Bank, Verdict)> {
     let (first, last) = (aside.first()?, aside.last()?);
-    let elapsed_s = Seconds::from(first.0 - at).0.max(1e-3);
-    let before = old.belief().predicted(elapsed_s);
-    let innovation_s = first.1.interval.offset_s - before.offset_s;
-    let is_obvious = innovation_s.abs() > RATE_MAX * elapsed_s;
+    let (elapsed_s, innovation_s) = innovation(old, at, first);
+    let is_obvious = is_obvious(old, at, first);
     if aside.len() < if is_obvious { OBVIOUS_SAMPLES } else { SETTLING_SAMPLES } {
         return None;
     }
@@ -68,6 +66,18 @@ pub(super) fn decide(
     }
     let by = Seconds(jumped.belief().offset_s - expected.offset_s);
     Some((jumped, Verdict::Jumped(by)))
+}
+
+/// Whether the belief at `at` could have come to what was seen by no rate.
+pub(super) fn is_obvious(old: &Bank, at: RawTime, first: &(RawTime, Seen)) -> bool {
+    let (elapsed_s, innovation_s) = innovation(old, at, first);
+    innovation_s.abs() > RATE_MAX * elapsed_s
+}
+
+/// How long after `at` it was seen, and how far from the belief, s.
+fn innovation(old: &Bank, at: RawTime, (seen_at, seen): &(RawTime, Seen)) -> (f64, f64) {
+    let elapsed_s = Seconds::from(*seen_at - at).0.max(1e-3);
+    (elapsed_s, seen.interval.offset_s - old.belief().predicted(elapsed_s).offset_s)
 }
 
 /// Whether no rate could lead from one sample to the other: time jumped between them.

@@ -24,8 +24,10 @@ pub(crate) struct Schedule {
     interval: Option<Span>,
     /// When the last look began.
     last: RawTime,
-    /// Looks of the present burst that are done: a hypervisor's clock is looked at after ever longer waits.
+    /// Looks of the present burst that are done: a clock that is near is looked at after ever longer waits.
     burst_done: u8,
+    /// The present burst is about a moment, not about a rate: the host is looked at as closely as a clock that is read.
+    is_pressed: bool,
     /// Waits for something that has no deadline: a lookup, or an order to go on.
     pub(crate) is_held: bool,
 }
@@ -57,6 +59,7 @@ impl Schedule {
             interval: None,
             last: now,
             burst_done: 0,
+            is_pressed: true,
             is_held: false,
         }
     }
@@ -102,6 +105,18 @@ impl Schedule {
         if self.burst_left == 0 && self.interval.is_none() && count > 0 {
             self.burst_left = count;
             self.burst_done = 0;
+            self.is_pressed = false;
+            self.next = self.next.min(now + self.burst_interval());
+        }
+    }
+
+    /// Looks `count` times, the host after milliseconds at first: something is at stake that no rate explains.
+    pub(crate) fn press(&mut self, now: RawTime, count: u8) {
+        let count = self.affordable(now, count);
+        if !(self.is_pressed && self.burst_left > 0) && self.interval.is_none() && count > 0 {
+            self.burst_left = self.burst_left.max(count);
+            self.burst_done = 0;
+            self.is_pressed = true;
             self.next = self.next.min(now + self.burst_interval());
         }
     }
@@ -112,6 +127,7 @@ impl Schedule {
         if self.interval.is_none() && count > 0 {
             self.burst_left = self.burst_left.max(count);
             self.burst_done = 0;
+            self.is_pressed = false;
             self.next = self.next.min(now);
         }
     }
@@ -190,13 +206,49 @@ impl Schedule {
         }
     }
 
-    /// A clock that is read is looked at after 8 ms, 16 ms, …, half a second: with each look the frequency is known four times as well.
+    /// A clock that is read is looked at after 8 ms, 16 ms, …, half a second: with each look the frequency is known four times as well. The host's
+    /// looks come as quickly only while a moment is in question: a quarter of a second apart they tell the rate.
     fn burst_interval(&self) -> Span {
+        let doubling = Span::from_millis(8 << self.burst_done.min(6));
         match self.class {
-            SourceClass::Hypervisor => Span::from_millis(8 << self.burst_done.min(6)),
+            SourceClass::Hypervisor => doubling,
+            SourceClass::Host if self.is_pressed => doubling.min(Span::from_millis(250)),
             SourceClass::Host => Span::from_millis(250),
             SourceClass::Rtc => Span::from_secs(1),
             SourceClass::Network | SourceClass::Public => Span::from_secs(2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> RawTime {
+        RawTime::from_nanos(0) + Span::from_millis(millis)
+    }
+
+    /// When it is looked at until `until`, each look answered a millisecond later.
+    fn looks(schedule: &mut Schedule, until: i64) -> Vec<i64> {
+        let mut found = Vec::new();
+        while let Some(due) = schedule.deadline().filter(|due| *due <= at(until)) {
+            schedule.looked(due);
+            schedule.answered(due + Span::from_millis(1), due);
+            found.push((due - at(0)).as_nanos() / 1_000_000);
+        }
+        found
+    }
+
+    #[test]
+    fn the_host_is_looked_at_within_milliseconds_when_a_moment_is_in_question() {
+        let mut schedule =
+            Schedule::new(SourceClass::Host, (PollExponent::new(4), PollExponent::new(4)), at(0));
+        assert_eq!(looks(&mut schedule, 1_000), [0, 16, 48, 112, 240, 490, 740, 990], "a start");
+        looks(&mut schedule, 50_000);
+        schedule.burst(at(51_000), 3);
+        assert_eq!(looks(&mut schedule, 52_000), [51_250, 51_500, 51_750], "a doubt about the rate");
+        looks(&mut schedule, 150_000);
+        schedule.press(at(151_000), 3);
+        assert_eq!(looks(&mut schedule, 152_000), [151_008, 151_024, 151_056], "a jump");
     }
 }
