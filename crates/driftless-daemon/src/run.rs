@@ -249,10 +249,13 @@ impl Daemon {
                 .unzip();
         let ready = match poll::wait_for(&fds, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            ready => ready?,
+            ready => wakers.into_iter().zip(ready?).filter(|(_, is_ready)| *is_ready),
         };
+        let mut ready: Vec<Waker> = ready.map(|(waker, _)| waker).collect();
+        // Signs first: what replies say is judged by them.
+        ready.sort_by_key(|waker| !matches!(waker, Waker::Sign(_)));
         let mut mails = Vec::new();
-        for (waker, _) in wakers.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
+        for waker in ready {
             match waker {
                 Waker::Mail(mail) => mails.push(mail),
                 Waker::Link(id) => self.receive(id),
@@ -273,11 +276,9 @@ impl Daemon {
                 }
             }
         }
-        if !mails.is_empty() {
-            let now = self.clock.now();
-            for push in self.pushes.take(&mails, now) {
-                self.tell(Input::Push(push));
-            }
+        let now = self.clock.now();
+        for push in self.pushes.take(&mails, now) {
+            self.tell(Input::Push(push));
         }
         Ok(())
     }

@@ -201,7 +201,7 @@ impl Schedule {
     const fn first_burst(class: SourceClass) -> u8 {
         match class {
             SourceClass::Hypervisor => 7,
-            SourceClass::Host => 8,
+            SourceClass::Host => 12,
             SourceClass::Rtc | SourceClass::Network | SourceClass::Public => 4,
         }
     }
@@ -243,11 +243,12 @@ mod tests {
     fn the_host_is_looked_at_within_milliseconds_when_a_moment_is_in_question() {
         let mut schedule =
             Schedule::new(SourceClass::Host, (PollExponent::new(4), PollExponent::new(4)), at(0));
-        assert_eq!(looks(&mut schedule, 1_000), [0, 16, 48, 112, 240, 490, 740, 990], "a start");
-        looks(&mut schedule, 50_000);
+        let start = [0, 16, 48, 112, 240, 490, 740, 990, 1_240, 1_490, 1_740, 1_990];
+        assert_eq!(looks(&mut schedule, 2_000), start, "a start");
+        looks(&mut schedule, 51_000);
         schedule.burst(at(51_000), 3);
         assert_eq!(looks(&mut schedule, 52_000), [51_250, 51_500, 51_750], "a doubt about the rate");
-        looks(&mut schedule, 150_000);
+        looks(&mut schedule, 151_000);
         schedule.press(at(151_000), 3);
         assert_eq!(looks(&mut schedule, 152_000), [151_008, 151_024, 151_056], "a jump");
     }
