@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 }
 
 fn boot(scenario: &Scenario, signals: &Signals) -> Result<(Bench, Guest)> {
-    let bench = Bench::new(scenario, Kind::Driftless)?;
+    let bench = Bench::new(scenario, Kind::Driftless, false)?;
     eprintln!("xtask: booting a real Linux guest whose counter runs 676 ppm fast, two minutes ahead");
     let guest = bench.boot(scenario, Accelerator::Tcg, signals)?;
     Ok((bench, guest))
@@ -80,7 +80,7 @@ fn watch(guest: &mut Guest, signals: &Signals, length: Duration, screen: &mut Sc
     let start = Instant::now();
     let mut looks = Vec::new();
     while start.elapsed() < length {
-        let look = Look::take(guest, start, 0)?;
+        let look = Look::take(guest, start, 0, LOOK_EVERY)?;
         screen.show(&look);
         looks.push(look);
         rest(signals, LOOK_EVERY)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use driftless_linux::signal::Signals;
 
-use crate::lab::{self, Accelerator, Kind, Plan, Scenario, workspace};
+use crate::lab::{self, Kind, Plan, Scenario, Settings, workspace};
 use crate::packages::find;
 
 /// Arguments of `cargo xtask test`.
@@ -80,8 +80,7 @@ fn is_guest_kept() -> Result<bool> {
     let Some(scenario) = lab::find(LAB.0) else { bail!("there is no scenario {}", LAB.0) };
     let scenario = Scenario { watch: LAB.1, ..scenario };
     for run in 1..=LAB_RUNS_MAX {
-        let plan =
-            Plan { scenario: &scenario, kind: Kind::Driftless, accelerator: Accelerator::Tcg, keep: false };
+        let plan = Plan { scenario: &scenario, kind: Kind::Driftless, settings: Settings::default() };
         match plan.measure(&signals) {
             Ok(summary) => {
                 eprintln!("xtask: a real guest, run {run}: {summary}");

@@ -4,13 +4,13 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use driftless_core::clock::{Clock as _, ClockCommand};
-use driftless_core::time::{Now, Span};
+use driftless_core::time::{Now, Span, WallTime};
 use driftless_daemon::control::{Request, ask};
 use driftless_lab_probe as page;
 use driftless_linux::clock::ObservedClock;
@@ -20,6 +20,12 @@ use driftless_linux::phc_set::PhcSetter;
 
 /// Between two looks at the page while no window is open.
 const NAP: Duration = Duration::from_millis(5);
+/// The same while the client's start is timed.
+const NAP_STARTING: Duration = Duration::from_micros(500);
+/// A start is timed for so long at most.
+const STARTING_MAX: Duration = Duration::from_secs(10);
+/// A clock is right within a millisecond of the PTP clock.
+const RIGHT: Span = Span::from_millis(1);
 /// Between two reports of the client's status.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// A change of wall against raw time in a nap that no slew could make.
@@ -34,7 +40,9 @@ fn main() -> Result<()> {
     let program = arguments.next();
     let rest: Vec<String> = arguments.collect();
     shared.store(page::READY, if is_on_tsc() { 1 } else { -1 });
-    let mut agent = Agent { shared, client: None, last: ObservedClock.now(), phc: phc() };
+    let gate = std::env::var("LAB_WAITSYNC").ok();
+    let mut agent =
+        Agent { shared, client: None, last: ObservedClock.now(), phc: phc(), gate, starting: None };
     let mut reported = Instant::now();
     loop {
         agent.answer();
@@ -43,6 +51,7 @@ fn main() -> Result<()> {
         if let Some(program) = &program {
             agent.keep_client(program, &rest)?;
         }
+        agent.time_start();
         let asked_ms = u64::try_from(shared.load(page::STATUS_EVERY_MS)).unwrap_or(0);
         let every = if asked_ms == 0 { STATUS_EVERY } else { Duration::from_millis(asked_ms) };
         if reported.elapsed() > every && agent.client.is_some() {
@@ -50,7 +59,7 @@ fn main() -> Result<()> {
             reported = Instant::now();
         }
         if shared.load(page::WINDOW) == 0 {
-            thread::sleep(NAP);
+            thread::sleep(if agent.starting.is_some() { NAP_STARTING } else { NAP });
         }
     }
 }
@@ -62,6 +71,10 @@ struct Agent {
     last: Now,
     /// The PTP clock that the host sets: a network card's.
     phc: Option<PhcSetter>,
+    /// What `waitsync --once` is to ask where starts are timed.
+    gate: Option<String>,
+    /// When the client was started whose start is timed.
+    starting: Option<Instant>,
 }
 
 impl Agent {
@@ -114,6 +127,8 @@ impl Agent {
     fn keep_client(&mut self, program: &str, arguments: &[String]) -> Result<()> {
         let wanted = self.shared.load(page::CLIENT) == 1;
         if wanted && self.client.is_none() {
+            self.time_gate(program)?;
+            self.starting = self.gate.as_ref().map(|_| Instant::now());
             self.client = Some(Command::new(program).args(arguments).spawn().context("starting the client")?);
         } else if !wanted {
             if let Some(mut client) = self.client.take() {
@@ -122,6 +137,31 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Times `waitsync --once`, whatever it finds.
+    fn time_gate(&self, program: &str) -> Result<()> {
+        let Some(source) = &self.gate else { return Ok(()) };
+        let mut gate = Command::new(program);
+        gate.args(["waitsync", "--once", "--source", source]).stdout(Stdio::null());
+        let start = Instant::now();
+        gate.status().context("starting waitsync")?;
+        self.shared.store(page::WAITSYNC_NS, i64::try_from(start.elapsed().as_nanos())?);
+        Ok(())
+    }
+
+    /// Looks whether the clock that a client was started to keep is right.
+    fn time_start(&mut self) {
+        let (Some(start), Some(phc)) = (self.starting, &self.phc) else { return };
+        let took = start.elapsed();
+        let wall = ObservedClock.now().wall;
+        let is_right = phc.read().is_ok_and(|phc| (wall - WallTime::from_nanos(phc)).abs() < RIGHT);
+        if is_right {
+            self.shared.store(page::RIGHT_AFTER_NS, i64::try_from(took.as_nanos()).unwrap_or(0));
+        }
+        if is_right || took > STARTING_MAX {
+            self.starting = None;
+        }
     }
 
     /// Writes tick, frequency, the client's memory and its own status into the page.

@@ -46,10 +46,12 @@ pub(crate) struct Bench {
 
 /// What drives a guest's vsock.
 const VSOCK_DRIVER: &str = "vmw_vsock_virtio_transport";
+/// What drives a virtio-serial port.
+const PORT_DRIVER: &str = "virtio_console";
 
 impl Bench {
     /// Fetches and builds what is missing and starts the host's server.
-    pub(crate) fn new(scenario: &Scenario, kind: Kind) -> Result<Self> {
+    pub(crate) fn new(scenario: &Scenario, kind: Kind, is_verbose: bool) -> Result<Self> {
         let name = scenario.name;
         let (workspace, lab) = (workspace()?, folder()?);
         let cache = lab.join("cache");
@@ -75,7 +77,7 @@ impl Bench {
             let near = free_port()?;
             (near, Some(Relay::start(near, port, scenario.host_ahead_s)?))
         };
-        let client: Client = client::prepare(kind, scenario, asked, (&workspace, &cache))?;
+        let client: Client = client::prepare(kind, scenario, asked, is_verbose, (&workspace, &cache))?;
         let initramfs = folder.join("initramfs");
         if let Some(card) = scenario.card.filter(|card| !machine.qemu.has(card.name)) {
             bail!("{name} needs a QEMU with the device {}; this one has none", card.name);
@@ -120,6 +122,7 @@ impl Bench {
             network: scenario.network,
             wire: self.wire.as_ref(),
             words: scenario.words,
+            is_told: scenario.is_told,
         };
         let mut guest = match Guest::boot(&boot, signals) {
             Err(_) if accelerator == Accelerator::Kvm => {
@@ -164,7 +167,8 @@ impl Bench {
 /// Of the devices that not every guest has.
 fn drivers(scenario: &Scenario) -> Vec<&'static str> {
     let vsock = scenario.has_vsock.then_some(VSOCK_DRIVER);
-    scenario.card.map(|card| card.name).into_iter().chain(vsock).collect()
+    let port = scenario.is_told.then_some(PORT_DRIVER);
+    scenario.card.map(|card| card.name).into_iter().chain(vsock).chain(port).collect()
 }
 
 impl Drop for Bench {

@@ -16,7 +16,7 @@ use super::guest::MONITOR;
 use super::machine::Machine;
 use super::network::{Network, Wire};
 use super::process::rest;
-use super::vsock;
+use super::{tool, vsock};
 
 /// What is needed to boot a guest.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) wire: Option<&'a Wire>,
     /// More of the kernel's command line.
     pub(crate) words: &'a str,
+    /// A port for the host's tool, and no driver for the real-time clock.
+    pub(crate) is_told: bool,
 }
 
 /// Who executes the guest's instructions.
@@ -98,6 +100,9 @@ impl Boot<'_> {
             append.push(' ');
             append.push_str(PLANTED_KVM);
         }
+        if self.is_told {
+            append.push_str(" initcall_blacklist=cmos_init");
+        }
         append
     }
 
@@ -130,6 +135,9 @@ impl Boot<'_> {
         if let Some(share) = self.share {
             let options = format!("local,path={},mount_tag=host,security_model=none", share.display());
             command.args(["-virtfs", &options]);
+        }
+        if self.is_told {
+            command.args(tool::arguments(self.scratch));
         }
         for (device, option) in NEWER_DEVICES {
             if qemu.has(device) {

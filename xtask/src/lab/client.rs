@@ -61,6 +61,7 @@ pub(crate) fn prepare(
     kind: Kind,
     scenario: &Scenario,
     port: u16,
+    is_verbose: bool,
     (workspace, cache): (&Path, &Path),
 ) -> Result<Client> {
     let server = format!("10.0.2.2:{port}");
@@ -71,7 +72,16 @@ pub(crate) fn prepare(
         Kind::None => Client::default(),
         Kind::Driftless => Client {
             program: Some(workspace.join("target/lab/driftless")),
-            command: format!("/bin/client run --verbose{named} --state-dir /tmp/state"),
+            command: format!(
+                "/bin/client run{}{named} --state-dir /tmp/state",
+                if is_verbose { " --verbose" } else { "" }
+            ),
+            environment: gate(scenario),
+            files: if scenario.is_told {
+                vec![("etc/driftless/driftless.toml".to_owned(), told())]
+            } else {
+                Vec::new()
+            },
             ..Client::default()
         },
         Kind::Chronyd => Client {
@@ -126,6 +136,17 @@ fn beside_the_originals(
 
 fn openntpd_conf() -> (String, String) {
     ("etc/ntpd.conf".to_owned(), "server 127.0.0.1\n".to_owned())
+}
+
+/// Where a PTP clock runs, `waitsync --once` is timed with it before the daemon starts.
+fn gate(scenario: &Scenario) -> String {
+    let is_timed = scenario.card.is_some_and(|card| card.runs);
+    let source = scenario.sources.first().filter(|_| is_timed);
+    source.map_or_else(String::new, |source| format!("export LAB_WAITSYNC='{source}'\n"))
+}
+
+fn told() -> String {
+    format!("[push]\nguest_agent = \"port:{}\"\n", driftless_linux::channel::AGENT_PORT)
 }
 
 /// The same sources, with the polls that driftless takes for its host, 1 to 16 s; steps at any time, which serves a guest best.

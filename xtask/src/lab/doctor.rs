@@ -123,6 +123,7 @@ impl Ward {
             network: Network::User,
             wire: None,
             words: "",
+            is_told: false,
         };
         let command = boot.command(tsc_khz(signals)?);
         boot.keep(&command)?;

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use super::boot::{self, Boot};
 use super::monitor::Monitor;
 use super::process::{Ended, go_on, rest};
-use super::summary::Spent;
+use super::summary::{Spent, Start};
+use super::tool;
 
 /// A running guest; it ends when this is dropped.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Guest {
     asked: i64,
     /// Whether it has a PTP clock that we set to the host's time.
     sets_phc: bool,
+    /// Whether it is told after an interruption.
+    is_told: bool,
     /// The client's last status and its serial number.
     status: (i64, Value),
 }
@@ -69,7 +72,7 @@ const BOUND_WANTED: Seconds = Seconds(3e-6);
 const PHC_OFFSET_MAX: Seconds = Seconds(2e-6);
 const PHC_STEPS_MAX: u32 = 10;
 /// How long one reading may take: on a busy host both sides seldom run at the same time.
-const READING_MAX: Duration = Duration::from_millis(250);
+pub(crate) const READING_MAX: Duration = Duration::from_millis(250);
 
 impl Guest {
     /// Boots and waits until the guest's agent answers.
@@ -94,6 +97,7 @@ impl Guest {
             scratch: boot.scratch.to_owned(),
             asked: 0,
             sets_phc: false,
+            is_told: boot.is_told,
             status,
         };
         guest.wait_until_ready(boot, signals)?;
@@ -152,6 +156,9 @@ impl Guest {
         if self.sets_phc {
             self.set_phc()?;
         }
+        if self.is_told {
+            tool::tell(&self.scratch)?;
+        }
         Ok(start)
     }
 
@@ -165,21 +172,21 @@ impl Guest {
         self.shared.store(page::CLIENT, i64::from(runs));
     }
 
-    /// The true offset of the wall clock now.
-    pub(crate) fn truth(&mut self) -> Result<Truth> {
-        self.tightest(&WALL)
+    /// The true offset of the wall clock now, as well as it can be had in about `patience`.
+    pub(crate) fn truth(&mut self, patience: Duration) -> Result<Truth> {
+        self.tightest(&WALL, patience)
     }
 
     /// The true offset of the PTP clock that we set, where there is one.
-    pub(crate) fn phc_truth(&mut self) -> Result<Option<Truth>> {
-        if self.sets_phc { self.tightest(&PHC).map(Some) } else { Ok(None) }
+    pub(crate) fn phc_truth(&mut self, patience: Duration) -> Result<Option<Truth>> {
+        if self.sets_phc { self.tightest(&PHC, patience).map(Some) } else { Ok(None) }
     }
 
     /// Sets the PTP clock to the host's time. It runs on the host's counter, but stops while the guest is stopped.
     pub(crate) fn set_phc(&mut self) -> Result<()> {
         self.sets_phc = true;
         for _ in 0..PHC_STEPS_MAX {
-            let offset = self.tightest(&PHC)?.offset;
+            let offset = self.tightest(&PHC, READING_MAX)?.offset;
             if offset.abs() < PHC_OFFSET_MAX {
                 return Ok(());
             }
@@ -195,11 +202,11 @@ impl Guest {
     }
 
     /// The tightest of several exchanges about a clock.
-    fn tightest(&mut self, clock: &Asked) -> Result<Truth> {
+    fn tightest(&mut self, clock: &Asked, patience: Duration) -> Result<Truth> {
         self.shared.store(page::WINDOW, 1);
         let mut best: Option<Truth> = None;
         let start = Instant::now();
-        while start.elapsed() < READING_MAX {
+        while start.elapsed() < patience || best.is_none() && start.elapsed() < READING_MAX {
             if let Some(truth) = self.exchange(clock) {
                 if best.is_none_or(|best| truth.bound < best.bound) {
                     best = Some(truth);
@@ -269,6 +276,15 @@ impl Guest {
     /// Backward and forward steps that the agent saw.
     pub(crate) fn steps(&self) -> (i64, i64) {
         (self.shared.load(page::BACKWARD_STEPS), self.shared.load(page::FORWARD_STEPS))
+    }
+
+    /// How long the gate took, and from the client's start to a right clock, in seconds, where the agent has timed them.
+    pub(crate) fn start(&self) -> Start {
+        let timed = |word: usize| {
+            let nanos = self.shared.load(word);
+            (nanos > 0).then(|| Seconds::from(Span::from_nanos(nanos)).0)
+        };
+        Start { waitsync_s: timed(page::WAITSYNC_NS), right_after_s: timed(page::RIGHT_AFTER_NS) }
     }
 
     /// What the client has cost so far.

@@ -18,6 +18,7 @@ mod scenario;
 mod scratch;
 mod summary;
 mod table;
+mod tool;
 mod vsock;
 mod watch;
 
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     /// One line of JSON at the end
     #[arg(long)]
     json: bool,
+    /// Let driftless log each sample to the guest's console; that costs it processor time and wake-ups
+    #[arg(long)]
+    verbose: bool,
     /// Keep the guest's initramfs too, so that the run's qemu.sh boots it again
     #[arg(long)]
     keep: bool,
@@ -119,7 +123,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         scenarios.iter_mut().for_each(|scenario| scenario.watch = Duration::from_secs(seconds));
     }
     if args.table {
-        return table::print(&scenarios, &args.client, args.runs, args.accel).map(|()| true);
+        let settings = Settings { accelerator: args.accel, keep: args.keep, verbose: args.verbose };
+        return table::print(&scenarios, &args.client, args.runs, settings).map(|()| true);
     }
     let (scenario, kind) = match (scenarios.as_slice(), args.client.as_slice()) {
         ([scenario], []) => (scenario, Kind::Driftless),
@@ -127,7 +132,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         _ => bail!("several scenarios or clients are for --table"),
     };
     let signals = Signals::install()?;
-    let plan = Plan { scenario, kind, accelerator: args.accel, keep: args.keep };
+    let settings = Settings { accelerator: args.accel, keep: args.keep, verbose: args.verbose };
+    let plan = Plan { scenario, kind, settings };
     let summary = plan.measure(&signals)?;
     eprintln!("{summary}");
     if args.json {
@@ -141,9 +147,17 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 pub(crate) struct Plan<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) kind: Kind,
+    pub(crate) settings: Settings,
+}
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings {
     pub(crate) accelerator: Accelerator,
     /// Whether the initramfs stays.
     pub(crate) keep: bool,
+    /// Whether driftless logs each sample.
+    pub(crate) verbose: bool,
 }
 
 impl Plan<'_> {
@@ -155,10 +169,10 @@ impl Plan<'_> {
     /// The same with all that the guest has said on its console.
     fn measure_and_hear(&self, signals: &Signals) -> Result<(Summary, String)> {
         let scenario = self.scenario;
-        let mut bench = Bench::new(scenario, self.kind)?;
-        bench.keeps_initramfs = self.keep;
+        let mut bench = Bench::new(scenario, self.kind, self.settings.verbose)?;
+        bench.keeps_initramfs = self.settings.keep;
         eprintln!("xtask: booting a guest for {}: {}", scenario.name, scenario.about);
-        let mut guest = bench.boot(scenario, self.accelerator, signals)?;
+        let mut guest = bench.boot(scenario, self.settings.accelerator, signals)?;
         let watch = Watch::over(scenario, &mut bench, &mut guest, signals)?;
         if self.kind != Kind::None && guest.spent().resident_kb == 0 {
             bail!(
@@ -169,6 +183,7 @@ impl Plan<'_> {
         }
         let summary =
             Summary::of((scenario, self.kind.name()), (&watch.looks, &watch.resumed), guest.steps());
+        let summary = summary.with_start(scenario.limits, guest.start());
         fs::write(bench.folder.join("summary.json"), serde_json::to_string(&summary)?)?;
         let console = fs::read(bench.folder.join("console.log"))?;
         Ok((summary, String::from_utf8_lossy(&console).into_owned()))

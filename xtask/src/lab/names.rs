@@ -7,11 +7,11 @@ use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
 use serde_json::{Value, json};
 
-use super::Plan;
 use super::boot::Accelerator;
 use super::client::Kind;
 use super::scenario::{Limits, NTP, Scenario, drift};
 use super::summary::Summary;
+use super::{Plan, Settings};
 
 /// Something to be shown in guests.
 #[derive(Debug)]
@@ -93,7 +93,8 @@ impl Trial {
         let signals = Signals::install()?;
         let mut seen = Vec::new();
         for (scenario, kind) in self.guests {
-            let plan = Plan { scenario, kind: *kind, accelerator, keep: false };
+            let settings = Settings { accelerator, ..Settings::default() };
+            let plan = Plan { scenario, kind: *kind, settings };
             let (summary, console) = plan.measure_and_hear(&signals)?;
             eprintln!("{summary}");
             let verdict = verdict(&console)

@@ -1,14 +1,14 @@
 //! Looks at a guest's clock, and what they add up to.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use driftless_core::time::{Seconds, Span};
 use serde::Serialize;
 
 use super::guest::Guest;
-use super::scenario::Scenario;
+use super::scenario::{Limits, Scenario};
 
 /// One look: truth beside what the client believes.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,15 @@ pub(crate) struct Spent {
     pub(crate) wakes: i64,
 }
 
+/// What the agent timed of a start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Start {
+    /// From the process's start to the end of `waitsync --once`, s.
+    pub(crate) waitsync_s: Option<f64>,
+    /// From the client's start to a right clock, s.
+    pub(crate) right_after_s: Option<f64>,
+}
+
 /// Figures of a run. Offsets in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
@@ -58,6 +67,9 @@ pub(crate) struct Summary {
     pub(crate) recovery: Vec<Option<f64>>,
     /// By how much the client's idea of the frequency changed over the interruptions, ppm.
     pub(crate) frequency_change: Option<f64>,
+    /// Timed in the guest, where it has a PTP clock.
+    #[serde(flatten)]
+    pub(crate) start: Start,
     /// Changes of tick or frequency that were seen.
     pub(crate) adjustments: usize,
     pub(crate) resident_kb: i64,
@@ -80,9 +92,9 @@ impl Look {
         "seconds_since_client_start,true_offset_s,bound_s,estimated_offset_s,tick_us,frequency_ppm,state";
 
     /// Looks now. The guest's time should be its PTP clock's, where it has one that runs, else the host's, and `ahead_s` more.
-    pub(crate) fn take(guest: &mut Guest, start: Instant, ahead_s: i64) -> Result<Self> {
-        let mut truth = guest.truth()?;
-        if let Some(device) = guest.phc_truth()? {
+    pub(crate) fn take(guest: &mut Guest, start: Instant, ahead_s: i64, patience: Duration) -> Result<Self> {
+        let mut truth = guest.truth(patience)?;
+        if let Some(device) = guest.phc_truth(patience)? {
             truth.offset = truth.offset - device.offset;
             truth.bound = truth.bound + device.bound;
         }
@@ -148,9 +160,11 @@ impl Summary {
         let first = looks.iter().find(|look| look.at_s >= FIRST_S);
         let rate =
             |of: &dyn Fn(&Spent) -> i64| first.zip(looks.last()).map_or(0.0, |(a, b)| per_second(a, b, of));
+        let frequency_change = frequency_change(looks, resumed);
         let is_right = time_to(limits.right, limits.right_within_s.max(FIRST_S))
             .is_some_and(|at| at <= limits.right_within_s)
-            && recovery.iter().all(|took| took.is_some_and(|took| took <= limits.recovery_s));
+            && recovery.iter().all(|took| took.is_some_and(|took| took <= limits.recovery_s))
+            && frequency_change.is_none_or(|change| change.abs() <= limits.frequency_ppm);
         Self {
             scenario: scenario.name.to_owned(),
             client: client.to_owned(),
@@ -163,8 +177,9 @@ impl Summary {
             time_to_1ms: time_to(Seconds(1e-3), FIRST_S),
             backward_steps,
             steps: backward + forward,
-            frequency_change: resumed.first().and_then(|&first| frequency_change(looks, first)),
+            frequency_change,
             recovery,
+            start: Start::default(),
             adjustments: looks.windows(2).filter(|pair| is_adjusted(&pair[0], &pair[1])).count(),
             resident_kb: looks.last().map_or(0, |look| look.spent.resident_kb),
             processor_share: rate(&|spent| spent.processor_ns) / NANOS,
@@ -201,8 +216,9 @@ fn right_after<'a>(looks: impl Iterator<Item = &'a Look>, right: Seconds, from: 
     since
 }
 
-/// Last idea of the frequency against the last one before `at_s`.
-fn frequency_change(looks: &[Look], at_s: f64) -> Option<f64> {
+/// Last idea of the frequency against the last one before the first interruption.
+fn frequency_change(looks: &[Look], resumed: &[f64]) -> Option<f64> {
+    let at_s = *resumed.first()?;
     let before = looks.iter().rfind(|look| look.at_s < at_s)?.estimated_ppm?;
     Some(looks.last()?.estimated_ppm? - before)
 }
@@ -223,13 +239,29 @@ impl fmt::Display for Summary {
             self.looks,
             self.steps,
             self.backward_steps,
-            self.told_cost(),
+            self.told_start() + &self.told_cost(),
             self.told_recovery()
         )
     }
 }
 
 impl Summary {
+    /// With what was timed of the start. Who was not timed, as other clients' gates, is not judged by it.
+    pub(crate) fn with_start(mut self, limits: Limits, start: Start) -> Self {
+        self.start = start;
+        let is_within = |took: Option<f64>, limit: f64| took.is_none_or(|took| took <= limit);
+        self.ok &= is_within(start.waitsync_s, limits.waitsync_s)
+            && is_within(start.right_after_s, limits.right_after_s);
+        self
+    }
+
+    fn told_start(&self) -> String {
+        let told = |what: &str, took: Option<f64>| {
+            took.map_or_else(String::new, |took| format!("; {what} {:.0} ms", took * 1e3))
+        };
+        told("waitsync --once", self.start.waitsync_s) + &told("right after", self.start.right_after_s)
+    }
+
     fn told_cost(&self) -> String {
         // A simulated client has no memory of its own.
         if self.resident_kb == 0 {

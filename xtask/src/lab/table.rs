@@ -4,23 +4,17 @@ use anyhow::Result;
 use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
 
-use super::Plan;
-use super::boot::Accelerator;
 use super::client::Kind;
 use super::process::go_on;
 use super::scenario::Scenario;
 use super::summary::{Summary, quantile, sorted};
+use super::{Plan, Settings};
 
 /// Who is compared unless told otherwise.
 const CLIENTS: [Kind; 3] = [Kind::Driftless, Kind::Chronyd, Kind::Openntpd];
 
 /// Runs each scenario `runs` times with each client, one guest at a time, and prints a row when it is measured.
-pub(crate) fn print(
-    scenarios: &[Scenario],
-    clients: &[Kind],
-    runs: u32,
-    accelerator: Accelerator,
-) -> Result<()> {
+pub(crate) fn print(scenarios: &[Scenario], clients: &[Kind], runs: u32, settings: Settings) -> Result<()> {
     let clients = if clients.is_empty() { CLIENTS.as_slice() } else { clients };
     let signals = Signals::install()?;
     println!(
@@ -32,7 +26,7 @@ pub(crate) fn print(
         let mut about_median: Vec<(Kind, f64)> = Vec::new();
         for _ in 0..runs {
             for &kind in clients {
-                match (Plan { scenario, kind, accelerator, keep: false }).measure(&signals) {
+                match (Plan { scenario, kind, settings }).measure(&signals) {
                     Ok(summary) => {
                         println!("{}", row(&summary));
                         about_median.push((kind, summary.rms_about_median));

@@ -8,7 +8,7 @@ use anyhow::Result;
 use driftless_linux::signal::Signals;
 
 use super::bench::Bench;
-use super::guest::Guest;
+use super::guest::{Guest, READING_MAX};
 use super::process::rest;
 use super::scenario::{BETWEEN_EVENTS, Event, Scenario};
 use super::summary::Look;
@@ -24,9 +24,10 @@ pub(crate) struct Watch {
 
 /// Between two looks at the truth.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The same while a recovery is timed.
-const LOOK_EVERY_RECOVERING: Duration = Duration::from_millis(50);
-const RECOVERING: Duration = Duration::from_secs(10);
+/// The same while a start or a recovery is timed. The guest's only processor is spun on for a look, so none may take long.
+const LOOK_EVERY_RECOVERING: Duration = Duration::from_millis(25);
+const READING_RECOVERING: Duration = Duration::from_millis(5);
+const RECOVERING: Duration = Duration::from_secs(5);
 /// Between two signs of life.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -54,16 +55,16 @@ impl Watch {
                 watch.let_happen(*event, bench, guest, signals)?;
                 acted = Some(Instant::now());
             }
-            let look = Look::take(guest, watch.start, scenario.host_ahead_s)?;
+            let is_timed = acted.unwrap_or(watch.start).elapsed() < RECOVERING;
+            let patience = if is_timed { READING_RECOVERING } else { READING_MAX };
+            let look = Look::take(guest, watch.start, scenario.host_ahead_s, patience)?;
             writeln!(csv, "{}", look.csv())?;
             watch.looks.push(look);
             if told.elapsed() > TELL_EVERY {
                 told = Instant::now();
                 eprintln!("xtask: {:.0} s of {}", watch.at_s(), scenario.watch.as_secs());
             }
-            let recovers =
-                !watch.resumed.is_empty() && acted.is_some_and(|acted| acted.elapsed() < RECOVERING);
-            rest(signals, if recovers { LOOK_EVERY_RECOVERING } else { LOOK_EVERY })?;
+            rest(signals, if is_timed { LOOK_EVERY_RECOVERING } else { LOOK_EVERY })?;
         }
         Ok(watch)
     }
