@@ -148,12 +148,18 @@ impl Estimator {
         if let Some(verdict) = track.learn_path(sample, path_change, interval.offset_s) {
             return verdict;
         }
-        if lateness <= Seconds::ZERO {
-            let at_s = Seconds::from(sample.raw - track.anchor.raw).0;
-            track.scatter.add(at_s, interval.offset_s, half_width_s);
+        let is_usual = lateness <= Seconds::ZERO;
+        if is_usual {
+            track.scatter.guess(half_width_s);
         }
         let seen = Seen::new(interval, &track.scatter, lateness.0);
-        track.take(sample.raw, &seen)
+        let verdict = track.take(sample.raw, &seen);
+        // Only now: a jump must not widen the scatter that it is judged by.
+        if is_usual && !matches!(verdict, Verdict::Jumped(_) | Verdict::RateChanged(_)) {
+            let at_s = Seconds::from(sample.raw - track.anchor.raw).0;
+            track.scatter.add(at_s, interval.offset_s, verdict == Verdict::Doubtful);
+        }
+        verdict
     }
 
     /// What is believed at `now`; `None` before the first sample.

@@ -15,6 +15,8 @@ pub(crate) struct Scatter {
     wander_part: f64,
     /// Weight behind both.
     weight: f64,
+    /// The least guess so far, s.
+    guess_s: f64,
 }
 
 /// Samples' worth of memory.
@@ -25,18 +27,25 @@ const CLIP: f64 = 4.0;
 const JUMP_S: f64 = 0.1;
 /// Distances before clipping begins.
 const CLIP_FROM: f64 = 8.0;
+/// A sample whose guess is so many times less is of another kind than all before: a first reply that waited for the route to be found tells
+/// nothing of the path.
+const FAR_LESS: f64 = 8.0;
 /// Samples' worth of weight that the first guess has.
 const GUESS_WEIGHT: f64 = 2.0;
 
 impl Scatter {
-    /// Takes in a sample at `at_s` on the counter. `guess_s` is what its scatter might be before anything is known.
-    pub(crate) fn add(&mut self, at_s: f64, offset_s: f64, guess_s: f64) {
+    /// What the next sample's scatter might be before anything is known.
+    pub(crate) fn guess(&mut self, guess_s: f64) {
+        if self.weight <= 0.0 || guess_s * FAR_LESS < self.guess_s {
+            *self = Self { variance: guess_s * guess_s, weight: GUESS_WEIGHT, guess_s, ..Self::default() };
+        }
+        self.guess_s = self.guess_s.min(guess_s);
+    }
+
+    /// Takes in a sample at `at_s` on the counter. One that `contradicts` what is believed speaks of a jump rather than of scatter.
+    pub(crate) fn add(&mut self, at_s: f64, offset_s: f64, contradicts: bool) {
         let [first, middle] = self.last;
         self.last = [middle, Some((at_s, offset_s))];
-        if self.weight <= 0.0 {
-            self.variance = guess_s * guess_s;
-            self.weight = GUESS_WEIGHT;
-        }
         let (Some(first), Some(middle)) = (first, middle) else { return };
         let (before_s, after_s) = (middle.0 - first.0, at_s - middle.0);
         let whole_s = before_s + after_s;
@@ -50,7 +59,7 @@ impl Scatter {
             return self.last[0] = None;
         }
         let mut square = distance * distance / spread;
-        if self.weight > CLIP_FROM {
+        if contradicts || self.weight > CLIP_FROM {
             square = square.min(CLIP * CLIP * self.variance);
         }
         // The middle of integrated Brownian motion given its ends: variance q·T₁²·T₂²/(3·(T₁ + T₂)).
@@ -81,7 +90,8 @@ mod tests {
         let mut scatter = Scatter::default();
         for n in 0..400_u32 {
             let noise = if n * 7919 % 13 < 6 { 1e-6 } else { -1e-6 };
-            scatter.add(f64::from(n), 676e-6 * f64::from(n) + noise, 1e-4);
+            scatter.guess(1e-4);
+            scatter.add(f64::from(n), 676e-6 * f64::from(n) + noise, false);
         }
         let sd = scatter.variance(0.0).sqrt();
         assert!((0.5e-6..2e-6).contains(&sd), "{sd}");
@@ -101,7 +111,8 @@ mod tests {
         let mut scatter = Scatter::default();
         for n in 0..100_u32 {
             let noise = if n * 7919 % 13 < 6 { 1e-6 } else { -1e-6 };
-            scatter.add(f64::from(n), if n < 50 { noise } else { 10.0 + noise }, 1e-6);
+            scatter.guess(1e-6);
+            scatter.add(f64::from(n), if n < 50 { noise } else { 10.0 + noise }, false);
         }
         assert!(scatter.variance(0.0).sqrt() < 5e-6);
     }

@@ -125,3 +125,27 @@ fn a_route_that_grows_one_way_moves_no_clock() {
     }
     assert!(worst < 300e-6, "{worst}");
 }
+
+/// The first reply waited a second for the route to be found. What it leaves open must not pass for scatter that explains the next pause.
+#[test]
+fn a_first_reply_that_was_late_hides_no_interruption() {
+    for late in [&[1.03][..], &[1.03, 1.03], &[1.03, 0.02]] {
+        for before in 3..12_u32 {
+            let mut estimator = Estimator::new(None);
+            let mut verdicts = Vec::new();
+            for n in 0..before + 4 {
+                let second = f64::from(n.min(4)) * 2.0 + f64::from(n.saturating_sub(4)) * 16.0;
+                let wait = late.get(n as usize).copied().unwrap_or(0.0);
+                let jitter = f64::from(n * 37 % 10) * 10e-6;
+                let jump = if n < before { 0.0 } else { 0.8 };
+                let verdict =
+                    estimator.add(&sample(second, 676.0, jump + wait / 2.0, 400e-6 + wait + jitter));
+                verdicts.push((n, verdict));
+            }
+            let is_jump = |(n, verdict): &(u32, Verdict)| {
+                *n >= before && matches!(verdict, Verdict::Jumped(by) if (by.0 - 0.8).abs() < 20e-3)
+            };
+            assert!(verdicts.iter().any(is_jump), "{late:?} {before}: {verdicts:?}");
+        }
+    }
+}
