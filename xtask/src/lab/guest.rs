@@ -19,7 +19,7 @@ use super::boot::{self, Boot};
 use super::monitor::Monitor;
 use super::process::{Ended, go_on, rest};
 use super::summary::{Spent, Start};
-use super::tool;
+use super::tool::Tool;
 
 /// A running guest; it ends when this is dropped.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Guest {
     asked: i64,
     /// Whether it has a PTP clock that we set to the host's time.
     sets_phc: bool,
-    /// Whether it is told after an interruption.
-    is_told: bool,
+    /// Who tells it after an interruption.
+    tool: Option<Tool>,
     /// The client's last status and its serial number.
     status: (i64, Value),
 }
@@ -97,7 +97,7 @@ impl Guest {
             scratch: boot.scratch.to_owned(),
             asked: 0,
             sets_phc: false,
-            is_told: boot.is_told,
+            tool: boot.is_told.then(|| Tool::connect(boot.scratch)).transpose()?,
             status,
         };
         guest.wait_until_ready(boot, signals)?;
@@ -156,8 +156,8 @@ impl Guest {
         if self.sets_phc {
             self.set_phc()?;
         }
-        if self.is_told {
-            tool::tell(&self.scratch)?;
+        if let Some(tool) = &mut self.tool {
+            tool.tell()?;
         }
         Ok(start)
     }

@@ -198,8 +198,8 @@ pub(crate) const SCENARIOS: [Scenario; 26] = [
         ..interrupted(
             "pause-push",
             "stopped for 60 s, no real-time clock, NTP each 16 s: the host's tool sets the guest's time as it goes on",
-            270,
-            &[(180, Event::Pause(60_000))],
+            210,
+            &[(120, Event::Pause(60_000))],
         )
     },
     interrupted(
