@@ -55,7 +55,7 @@ impl Scatter {
         let (a, b) = (after_s / whole_s, before_s / whole_s);
         let spread = 1.0 + a * a + b * b;
         let distance = middle.1 - (a * first.1 + b * offset_s);
-        if distance.abs() > JUMP_S + CLIP * guess_s {
+        if distance.abs() > JUMP_S + CLIP * self.guess_s {
             return self.last[0] = None;
         }
         let mut square = distance * distance / spread;
@@ -101,7 +101,8 @@ mod tests {
     fn an_early_jump_is_no_scatter_either() {
         let mut scatter = Scatter::default();
         for n in 0..8_u32 {
-            scatter.add(f64::from(n) * 16.0, if n < 3 { 0.0 } else { 1.0 }, 10e-3);
+            scatter.guess(10e-3);
+            scatter.add(f64::from(n) * 16.0, if n < 3 { 0.0 } else { 1.0 }, false);
         }
         assert!(scatter.variance(0.0).sqrt() < 11e-3, "{scatter:?}");
     }
