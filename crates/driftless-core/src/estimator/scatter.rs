@@ -70,9 +70,11 @@ impl Scatter {
         self.weight = (self.weight + 1.0).min(MEMORY);
     }
 
-    /// Variance of one measured offset, s², under a given wander of the oscillator.
+    /// Variance of one measured offset, s², under a given wander of the oscillator. What few samples tell of a variance is given the room that
+    /// Student's law gives it.
     pub(crate) fn variance(&self, wander: f64) -> f64 {
-        (self.variance - wander * wander * self.wander_part).max(self.variance * 0.05)
+        let few = 1.0 + 2.0 * (1.0 / self.weight.max(1.0) - 1.0 / MEMORY);
+        (self.variance - wander * wander * self.wander_part).max(self.variance * 0.05) * few
     }
 
     /// Forgets the neighbours, not what they told: after a jump.
