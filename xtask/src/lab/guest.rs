@@ -284,7 +284,11 @@ impl Guest {
             let nanos = self.shared.load(word);
             (nanos > 0).then(|| Seconds::from(Span::from_nanos(nanos)).0)
         };
-        Start { waitsync_s: timed(page::WAITSYNC_NS), right_after_s: timed(page::RIGHT_AFTER_NS) }
+        Start {
+            waitsync_first_s: timed(page::WAITSYNC_FIRST_NS),
+            waitsync_s: timed(page::WAITSYNC_NS),
+            right_after_s: timed(page::RIGHT_AFTER_NS),
+        }
     }
 
     /// What the client has cost so far.

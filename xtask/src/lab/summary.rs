@@ -40,7 +40,8 @@ pub(crate) struct Spent {
 /// What the agent timed of a start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Start {
-    /// From the process's start to the end of `waitsync --once`, s.
+    /// From the process's start to the end of `waitsync --once`, s; the very first time, and the next.
+    pub(crate) waitsync_first_s: Option<f64>,
     pub(crate) waitsync_s: Option<f64>,
     /// From the client's start to a right clock, s.
     pub(crate) right_after_s: Option<f64>,
@@ -147,7 +148,9 @@ impl Summary {
             each.any(|(&(from, to), took)| (from..took.map_or(to, |took| from + took)).contains(&at_s))
         };
         let is_steady = |look: &&Look| look.at_s >= limits.steady_from_s && !is_recovering(look.at_s);
-        let steady: Vec<f64> = good().filter(is_steady).map(|look| look.offset.0).collect();
+        let all: Vec<&Look> = good().filter(is_steady).collect();
+        let steady = evenly(&all);
+        let max_offset = all.iter().map(|look| look.offset.0.abs()).fold(f64::NAN, f64::max);
         let magnitudes = sorted(steady.iter().map(|offset| offset.abs()));
         let middle = quantile(&sorted(steady.iter().copied()), 0.5);
         // The first setting may go either way.
@@ -170,7 +173,7 @@ impl Summary {
             client: client.to_owned(),
             duration: looks.last().map_or(0.0, |look| look.at_s),
             rms_offset: rms(&steady, 0.0),
-            max_offset: magnitudes.last().copied().unwrap_or(f64::NAN),
+            max_offset,
             median_offset,
             p99_offset,
             rms_about_median: rms(&steady, middle),
@@ -191,6 +194,20 @@ impl Summary {
                 && backward_steps == 0,
         }
     }
+}
+
+/// The offsets of looks a quarter of a second apart: what is looked at more closely for a while counts no more for it.
+fn evenly(looks: &[&Look]) -> Vec<f64> {
+    const APART_S: f64 = 0.24;
+    let mut last_s = f64::NEG_INFINITY;
+    let mut is_next = |look: &&&Look| {
+        let is_apart = look.at_s - last_s >= APART_S;
+        if is_apart {
+            last_s = look.at_s;
+        }
+        is_apart
+    };
+    looks.iter().filter(&mut is_next).map(|look| look.offset.0).collect()
 }
 
 /// From the end of each interruption to that of the next.
