@@ -143,11 +143,8 @@ impl Summary {
         let spans = spans(resumed);
         let recovery: Vec<Option<f64>> =
             spans.iter().map(|&(from, to)| right_after(looks.iter(), limits.right, from, to)).collect();
-        let is_recovering = |at_s: f64| {
-            let mut each = spans.iter().zip(&recovery);
-            each.any(|(&(from, to), took)| (from..took.map_or(to, |took| from + took)).contains(&at_s))
-        };
-        let is_steady = |look: &&Look| look.at_s >= limits.steady_from_s && !is_recovering(look.at_s);
+        let is_steady =
+            |look: &&Look| look.at_s >= limits.steady_from_s && !is_recovering(look.at_s, &spans, &recovery);
         let all: Vec<&Look> = good().filter(is_steady).collect();
         let steady = evenly(&all);
         let max_offset = all.iter().map(|look| look.offset.0.abs()).fold(f64::NAN, f64::max);
@@ -194,6 +191,12 @@ impl Summary {
                 && backward_steps == 0,
         }
     }
+}
+
+/// Whether an interruption's end lies so short a time back that the clock was not right again.
+fn is_recovering(at_s: f64, spans: &[(f64, f64)], recovery: &[Option<f64>]) -> bool {
+    let mut each = spans.iter().zip(recovery);
+    each.any(|(&(from, to), took)| (from..took.map_or(to, |took| from + took)).contains(&at_s))
 }
 
 /// The offsets of looks a quarter of a second apart: what is looked at more closely for a while counts no more for it.
