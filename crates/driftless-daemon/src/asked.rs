@@ -17,7 +17,7 @@ impl Daemon {
             if let Some(order) = request.order() {
                 self.obey((order, None));
             }
-            self.status()
+            Ok(self.status())
         });
         self.control = Some(control);
     }

@@ -105,8 +105,8 @@ impl Listener {
         Ok(Self { socket, path: path.to_owned() })
     }
 
-    /// Serves one waiting client: `answer` makes of a request the report, or what went wrong.
-    pub fn serve(&self, answer: impl FnMut(Request) -> Value) {
+    /// Serves one waiting client: `answer` makes of a request the report, or says why not.
+    pub fn serve(&self, answer: impl FnMut(Request) -> Result<Value, String>) {
         if let Ok((client, _)) = self.socket.accept() {
             // A client that leaves early has its reason.
             let _ = serve_client(client, answer);
@@ -132,9 +132,18 @@ impl Drop for Listener {
 /// # Errors
 /// [`ControlError`], with what to do.
 pub fn ask(path: &Path, request: Request) -> Result<Value, ControlError> {
+    ask_within(path, request, REPLY_PATIENCE)
+}
+
+/// As [`ask`], with no more patience than that.
+///
+/// # Errors
+/// [`ControlError`], with what to do.
+pub fn ask_within(path: &Path, request: Request, patience: Duration) -> Result<Value, ControlError> {
     let exchange = || -> io::Result<String> {
         let mut stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(REPLY_PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         let mut line = serde_json::to_vec(&Envelope { v: VERSION, request })?;
         line.push(b'\n');
         stream.write_all(&line)?;
@@ -150,14 +159,20 @@ pub fn ask(path: &Path, request: Request) -> Result<Value, ControlError> {
     Err(ControlError::Refused(value["error"].as_str().unwrap_or("without a reason").to_owned()))
 }
 
-fn serve_client(client: UnixStream, mut answer: impl FnMut(Request) -> Value) -> io::Result<()> {
+fn serve_client(
+    client: UnixStream,
+    mut answer: impl FnMut(Request) -> Result<Value, String>,
+) -> io::Result<()> {
     client.set_nonblocking(false)?;
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new((&client).take(REQUEST_MAX as u64)).read_line(&mut line)?;
     let reply = match serde_json::from_str::<Envelope>(&line) {
-        Ok(Envelope { v: VERSION, request }) => json!({"v": VERSION, "ok": true, "status": answer(request)}),
+        Ok(Envelope { v: VERSION, request }) => match answer(request) {
+            Ok(status) => json!({"v": VERSION, "ok": true, "status": status}),
+            Err(error) => json!({"v": VERSION, "ok": false, "error": error}),
+        },
         Ok(Envelope { v, .. }) => {
             json!({"v": VERSION, "ok": false, "error": format!("version {v} is not spoken here, {VERSION} is")})
         }
@@ -183,8 +198,8 @@ mod tests {
             move || ask(&path, Request::Status)
         });
         let _ = listener.socket.set_nonblocking(false);
-        listener.serve(|_| json!({})); // The probing connection of the second bind: it says nothing.
-        listener.serve(|request| json!({"asked": request}));
+        listener.serve(|_| Ok(json!({}))); // The probing connection of the second bind: it says nothing.
+        listener.serve(|request| Ok(json!({"asked": request})));
         assert_eq!(asking.join().unwrap().unwrap(), json!({"asked": "status"}));
         let mut rude = UnixStream::connect(&path).unwrap();
         rude.write_all(b"{\"v\":1,\"request\":\"explode\"}\n").unwrap();

@@ -13,7 +13,6 @@ pub mod discovery;
 pub mod dntpd_conf;
 pub mod errand;
 mod freezer;
-mod guests;
 mod hooks;
 pub mod kernel_clock;
 mod links;

@@ -78,6 +78,24 @@ pub fn wall_and_steady() -> (i64, [i64; 2]) {
     (wall, [before, read(libc::CLOCK_MONOTONIC)])
 }
 
+/// The wall clock alone, as cheaply as the kernel gives it.
+#[must_use]
+pub fn wall() -> WallTime {
+    WallTime::from_nanos(read(libc::CLOCK_REALTIME))
+}
+
+/// The leap second that the kernel will carry out, as whoever keeps its clock has told it.
+#[must_use]
+pub fn announced_leap() -> Leap {
+    let mut request = sys::empty_timex();
+    match sys::clock_adjtime(&mut request) {
+        Err(_) => Leap::Unknown,
+        Ok(()) if request.status & libc::STA_INS != 0 => Leap::Insert,
+        Ok(()) if request.status & libc::STA_DEL != 0 => Leap::Delete,
+        Ok(()) => Leap::None,
+    }
+}
+
 /// How long this machine has slept, as far as its kernel knows: `CLOCK_BOOTTIME` − `CLOCK_MONOTONIC`. It grows by a suspend that the kernel carried out,
 /// not by a pause from outside. None where there is no such clock.
 #[must_use]

@@ -44,6 +44,11 @@ impl FolderWatch {
         Ok(())
     }
 
+    /// Forgets the folders that are gone: the kernel does so by itself.
+    pub fn prune(&mut self) {
+        self.folders.retain(|_, folder| folder.is_dir());
+    }
+
     /// Whether a file that `is_wanted`, told its folder and its name, came, changed or went since the last call.
     pub fn take(&self, is_wanted: impl Fn(&Path, &[u8]) -> bool) -> bool {
         let mut is_any = false;

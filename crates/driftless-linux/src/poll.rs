@@ -56,7 +56,8 @@ fn entry(fd: BorrowedFd<'_>, direction: Direction) -> libc::pollfd {
     libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 }
 }
 
-fn millis(span: Span) -> i32 {
+/// Rounded up, as a timeout.
+pub(crate) fn millis(span: Span) -> i32 {
     let nanos = span.as_nanos().max(0);
     i32::try_from(nanos / 1_000_000 + i64::from(nanos % 1_000_000 != 0)).unwrap_or(i32::MAX)
 }

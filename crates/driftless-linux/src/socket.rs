@@ -1,6 +1,6 @@
-//! UDP sockets with the kernel's receive stamps: a client's of one request, and a server's.
+//! A client's UDP socket, for one request, with the kernel's receive stamp.
 //!
-//! A client's is bound to a port of the kernel's random choice (RFC 9109: a fresh one each time; the kernel's choice follows RFC 6056)
+//! It is bound to a port of the kernel's random choice (RFC 9109: a fresh one each time; the kernel's choice follows RFC 6056)
 //! and connected, so that ICMP errors come back and foreign packets do not.
 
 use std::io;
@@ -46,53 +46,6 @@ impl RequestSocket {
     }
 }
 
-/// A bound, non-blocking UDP socket that answers many.
-#[derive(Debug)]
-pub struct ServerSocket(UdpSocket);
-
-impl ServerSocket {
-    /// Binds to `address`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
-        let _ = sys::stamp_arrivals(socket.as_fd());
-        Ok(Self(socket))
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-
-    /// Takes one packet: its length, its sender, and the kernel's stamp of its arrival.
-    ///
-    /// # Errors
-    /// `WouldBlock` where there is none; otherwise what the system says.
-    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<WallTime>)> {
-        receive(self.as_fd(), buffer)
-    }
-
-    /// Sends a packet to `to`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.0.send_to(data, to)
-    }
-}
-
-impl AsFd for ServerSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<WallTime>)> {
     let received = sys::recvmsg(socket, buffer)?;
     let from = sys::address(&received.from)
@@ -108,7 +61,7 @@ impl AsFd for RequestSocket {
 }
 
 /// Flags first; a simulator knows only the bare type, so then `fcntl`.
-fn open(family: i32) -> io::Result<OwnedFd> {
+pub(crate) fn open(family: i32) -> io::Result<OwnedFd> {
     match sys::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             let fd = sys::socket(family, libc::SOCK_DGRAM)?;

@@ -157,6 +157,18 @@ impl StreamListener {
         Ok(Self { socket, path: Some(path.to_owned()) })
     }
 
+    /// One that listens already; its path, if it has one, is another's to take away.
+    pub(crate) fn inherit(socket: OwnedFd) -> io::Result<Self> {
+        sys::fcntl(socket.as_fd(), libc::F_SETFL, libc::O_NONBLOCK)?;
+        Ok(Self { socket, path: None })
+    }
+
+    /// Where it listens: a path, unless it is over vsock or was inherited.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Takes a connection.
     ///
     /// # Errors
@@ -184,7 +196,7 @@ impl Drop for StreamListener {
 }
 
 /// Connections waiting to be taken.
-const BACKLOG: i32 = 64;
+const BACKLOG: i32 = 256;
 
 fn unix_socket() -> io::Result<OwnedFd> {
     sys::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)

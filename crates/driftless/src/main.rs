@@ -15,6 +15,7 @@ mod query;
 mod rtc;
 mod run;
 mod serve;
+mod server_status;
 #[cfg(feature = "tools")]
 mod simulate;
 mod sntpc;

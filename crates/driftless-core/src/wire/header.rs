@@ -154,7 +154,7 @@ impl Mode {
 
 /// Walks over extension fields: type, length (a multiple of 4, at least 16), value. What is left at the end and too short
 /// to be one is a MAC of 20 or 24 octets, or a crypto-NAK of 4 (RFC 7822, section 7.5.1.4).
-fn skip_extensions(mut rest: &[u8]) -> Result<(), WireError> {
+pub(crate) fn skip_extensions(mut rest: &[u8]) -> Result<(), WireError> {
     while !rest.is_empty() && !matches!(rest.len(), 4 | 20 | 24) {
         let &[_, _, high, low, ..] = rest else { return Err(WireError::Extension) };
         let length = usize::from(u16::from_be_bytes([high, low]));

@@ -5,5 +5,6 @@
 mod header;
 mod timestamp;
 
+pub(crate) use header::skip_extensions;
 pub use header::{HEADER_LENGTH, Header, Mode, WireError};
 pub use timestamp::{NtpShort, NtpTimestamp};

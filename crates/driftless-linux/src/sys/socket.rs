@@ -25,13 +25,38 @@ pub(crate) fn socket_of(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd
 
 /// Turns a socket's time stamps on: `SO_TIMESTAMPNS`, software receive stamps on the wall clock (socket(7)).
 pub(crate) fn stamp_arrivals(fd: BorrowedFd<'_>) -> Result<()> {
-    let on: libc::c_int = 1;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// `setsockopt(2)` with an integer.
+pub(crate) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
-    // SAFETY: `on` lives over the call and is as long as said.
-    let code = unsafe {
-        libc::setsockopt(raw(fd), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const on).cast(), length)
-    };
-    check(code).map(drop)
+    // SAFETY: `value` lives over the call and is as long as said.
+    check(unsafe { libc::setsockopt(raw(fd), level, name, (&raw const value).cast(), length) }).map(drop)
+}
+
+/// `getsockopt(2)` of integers: how many of `values` were filled.
+pub(crate) fn options(fd: BorrowedFd<'_>, level: i32, name: i32, values: &mut [u32]) -> Result<usize> {
+    let mut length = libc::socklen_t::try_from(size_of_val(values)).map_err(Error::other)?;
+    // SAFETY: pointer and length describe the exclusively borrowed slice.
+    check(unsafe { libc::getsockopt(raw(fd), level, name, values.as_mut_ptr().cast(), &raw mut length) })?;
+    Ok(usize::try_from(length).unwrap_or(0) / size_of::<u32>())
+}
+
+/// The address that a socket is bound to (`getsockname(2)`).
+pub(crate) fn local_name(fd: BorrowedFd<'_>) -> Result<libc::sockaddr_storage> {
+    // SAFETY: all zeroes is a valid `sockaddr_storage`: no address.
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).unwrap_or(0);
+    // SAFETY: address and length live over the call; the length is the address's own.
+    check(unsafe { libc::getsockname(raw(fd), (&raw mut storage).cast(), &raw mut length) })?;
+    Ok(storage)
+}
+
+/// The descriptor `number`, which whoever started us left open for us (`sd_listen_fds(3)`).
+pub(crate) fn inherited(number: i32) -> OwnedFd {
+    // SAFETY: the caller takes each of the numbers that the protocol hands over, once.
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 /// What `recvmsg(2)` gave: length, sender, and the kernel's stamp of the arrival.
@@ -135,9 +160,34 @@ pub(crate) trait Plain: Copy + Sized {
     }
 }
 
+impl Plain for libc::sockaddr_in {}
+impl Plain for libc::sockaddr_in6 {}
 impl Plain for libc::sockaddr_vm {}
 impl Plain for libc::sockaddr_nl {}
 impl Plain for libc::sockaddr_un {}
+
+/// An IP address as the calls below want it.
+pub(crate) fn ip_name(address: SocketAddr) -> Name {
+    let family = |family: i32| libc::sa_family_t::try_from(family).unwrap_or_default();
+    match address {
+        SocketAddr::V4(v4) => {
+            let mut name = libc::sockaddr_in::empty();
+            name.sin_family = family(libc::AF_INET);
+            name.sin_port = v4.port().to_be();
+            name.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            name.name()
+        }
+        SocketAddr::V6(v6) => {
+            let mut name = libc::sockaddr_in6::empty();
+            name.sin6_family = family(libc::AF_INET6);
+            name.sin6_port = v6.port().to_be();
+            name.sin6_flowinfo = v6.flowinfo();
+            name.sin6_addr.s6_addr = v6.ip().octets();
+            name.sin6_scope_id = v6.scope_id();
+            name.name()
+        }
+    }
+}
 
 /// `connect(2)`.
 pub(crate) fn connect(fd: BorrowedFd<'_>, name: &Name) -> Result<()> {
