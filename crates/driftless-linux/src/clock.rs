@@ -84,6 +84,12 @@ pub fn wall() -> WallTime {
     WallTime::from_nanos(read(libc::CLOCK_REALTIME))
 }
 
+/// The counter alone, as cheaply as the kernel gives it.
+#[must_use]
+pub fn raw() -> RawTime {
+    RawTime::from_nanos(read(libc::CLOCK_MONOTONIC_RAW))
+}
+
 /// The leap second that the kernel will carry out, as whoever keeps its clock has told it.
 #[must_use]
 pub fn announced_leap() -> Leap {

@@ -138,3 +138,74 @@ impl Inner {
         self.said = state;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use driftless_core::clock::Leap;
+    use driftless_core::server::Client;
+    use driftless_core::time::Seconds;
+    use driftless_core::wire::Header;
+
+    use super::*;
+    use crate::serve::tests::options;
+
+    fn asked(desk: &Desk, from: &str) -> Option<Header> {
+        let mut inner = desk.lock();
+        let from = Client::Net(from.parse().unwrap());
+        let reply = inner.responder.answer(&Header::request(7), from, wall()).ok()?;
+        Header::parse(&inner.responder.leaving(&reply, wall()).0).ok()
+    }
+
+    fn keeper(error: f64) -> Keeper {
+        Keeper {
+            is_synchronised: true,
+            leap: Leap::None,
+            stratum: 2,
+            reference_id: *b"KERN",
+            root_delay: Seconds::ZERO,
+            root_dispersion: Seconds(error),
+            updated: None,
+        }
+    }
+
+    #[test]
+    fn a_networks_server_is_silent_about_the_time_at_once_when_its_clock_was_set() {
+        let desk = Desk::new(&Options { as_is: false, ..options() });
+        let said =
+            |desk: &Desk| asked(desk, "127.0.0.1:1").map(|header| (header.stratum, header.leap)).unwrap();
+        assert_eq!(said(&desk), (0, Leap::Unknown), "nobody has said anything yet");
+        desk.told(Some(keeper(0.01)), Span::from_secs(1));
+        assert_eq!(said(&desk), (2, Leap::None));
+        desk.interrupted();
+        assert_eq!(said(&desk), (0, Leap::Unknown));
+        assert_eq!(Header::parse(&desk.look_now()).unwrap().leap, Leap::Unknown);
+        desk.told(Some(keeper(0.011)), Span::from_secs(1));
+        assert_eq!(said(&desk), (0, Leap::Unknown), "that was measured before");
+        desk.told(Some(keeper(0.005)), Span::from_secs(1));
+        assert_eq!(said(&desk), (2, Leap::None));
+    }
+
+    #[test]
+    fn a_clock_as_it_is_stays_what_it_is() {
+        let desk = Desk::new(&options());
+        desk.interrupted();
+        desk.told(None, Span::from_secs(1));
+        let header = asked(&desk, "127.0.0.1:1").unwrap();
+        assert_eq!((header.stratum, &header.reference_id, header.leap), (10, b"HOST", Leap::None));
+        let later = wall() + Span::from_secs(100);
+        desk.lock().freshen(later);
+        assert_eq!(asked(&desk, "127.0.0.1:1").unwrap().reference.resolve(later), later);
+    }
+
+    #[test]
+    fn guests_networks_may_ask_while_they_are_private_and_not_denied() {
+        let deny = vec!["192.168.122.9".parse().unwrap()];
+        let desk = Desk::new(&Options { deny, ..options() });
+        assert!(asked(&desk, "192.168.122.7:123").is_none());
+        desk.set_networks(vec!["192.168.122.1/24".parse().unwrap(), "203.0.113.1/24".parse().unwrap()]);
+        assert!(asked(&desk, "192.168.122.7:123").is_some());
+        assert!(asked(&desk, "192.168.122.9:123").is_none() && asked(&desk, "203.0.113.7:123").is_none());
+        desk.set_networks(Vec::new());
+        assert!(asked(&desk, "192.168.122.7:123").is_none());
+    }
+}

@@ -27,6 +27,15 @@ pub(super) struct GuestFolder {
     known: BTreeMap<PathBuf, Option<usize>>,
 }
 
+/// Whether a socket of ours that is gone, or could not be made, is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Not now: whoever takes it away may be taking the whole folder away, and would find it not empty.
+    None,
+    /// The hypervisor's is still here, so its guest is to be served.
+    Over,
+}
+
 /// Folders below the one that is named: a jailed Firecracker has `ID/root/run/v.sock`.
 const DEPTH_MAX: usize = 3;
 /// Entries looked at, at most.
@@ -45,7 +54,7 @@ impl GuestFolder {
         watch.add(path)?;
         waiter.add(watch.as_fd(), door.token())?;
         let mut folder = Self { path: path.to_owned(), port, watch, known: BTreeMap::new() };
-        folder.look(guests, waiter);
+        folder.look(Patience::None, guests, waiter);
         Ok(folder)
     }
 
@@ -54,8 +63,8 @@ impl GuestFolder {
         format!("{}/*_{}", self.path.display(), self.port)
     }
 
-    /// Something came or went.
-    pub(super) fn look(&mut self, guests: &mut Guests, waiter: &mut Waiter) {
+    /// Something came or went, or it is time to look again.
+    pub(super) fn look(&mut self, patience: Patience, guests: &mut Guests, waiter: &mut Waiter) {
         self.watch.take(|_, _| true);
         self.watch.prune();
         let mut here = BTreeSet::new();
@@ -70,8 +79,8 @@ impl GuestFolder {
         for socket in here {
             let beside = beside(&socket, self.port);
             match self.known.get(&socket) {
+                Some(_) if patience == Patience::None => continue,
                 Some(Some(_)) if beside.exists() => continue,
-                // Somebody tidied up, and the same VM is here again.
                 Some(Some(index)) => guests.unlisten(*index, waiter),
                 _ => {}
             }
@@ -155,15 +164,17 @@ mod tests {
         fs::create_dir_all(&jail).unwrap();
         let _jailed = UnixListener::bind(jail.join("v.sock")).unwrap();
         let _elsewhere = UnixListener::bind(folder.path().join("a.sock_5000")).unwrap();
-        watched.look(&mut guests, &mut waiter);
+        watched.look(Patience::None, &mut guests, &mut waiter);
         assert!(UnixStream::connect(jail.join("v.sock_123")).is_ok());
         assert_eq!(guests.places().count(), 2, "another port's is no hypervisor's");
-        // A second look, which our own sockets cause, finds nothing new; one that was taken away comes again.
+        // A second look, which our own sockets cause, finds nothing new; one that was taken away comes again, but not at once.
         fs::remove_file(jail.join("v.sock_123")).unwrap();
-        watched.look(&mut guests, &mut waiter);
+        watched.look(Patience::None, &mut guests, &mut waiter);
+        assert!(!jail.join("v.sock_123").exists(), "a folder that is being taken away can be");
+        watched.look(Patience::Over, &mut guests, &mut waiter);
         assert!(UnixStream::connect(jail.join("v.sock_123")).is_ok());
         fs::remove_file(&first).unwrap();
-        watched.look(&mut guests, &mut waiter);
+        watched.look(Patience::None, &mut guests, &mut waiter);
         assert_eq!(guests.places().count(), 1);
         assert!(!folder.path().join("a.sock_123").exists());
     }

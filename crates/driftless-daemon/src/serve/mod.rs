@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use driftless_core::server::{Counters, Prefix, Rate};
+use driftless_core::time::Span;
 use driftless_linux::clock_set::ClockSet;
 use driftless_linux::inherited::{self, Inherited};
 use driftless_linux::signal::Signals;
@@ -28,7 +29,7 @@ use crate::control::{Listener, Request};
 
 use datagrams::{Datagrams, Thread};
 use desk::Desk;
-use folder::GuestFolder;
+use folder::{GuestFolder, Patience};
 use guests::Guests;
 use upkeep::Upkeep;
 
@@ -157,9 +158,9 @@ impl Server {
         for (door, fd) in fixed.into_iter().filter_map(|(door, fd)| Some((door, fd?))) {
             self.waiter.add(fd, door.token())?;
         }
-        let mut ready = Vec::new();
+        let (mut ready, mut left) = (Vec::new(), Span::ZERO);
         while !signals.should_end() {
-            if let Err(error) = self.waiter.wait(Some(self.upkeep.left()), &mut ready) {
+            if let Err(error) = self.waiter.wait(Some(left), &mut ready) {
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error.into());
                 }
@@ -170,8 +171,15 @@ impl Server {
                     door => self.serve(door),
                 }
             }
-            if self.upkeep.is_due() && self.upkeep.look(&self.desk) {
-                self.tell_guests();
+            left = self.upkeep.left();
+            if left <= Span::ZERO {
+                if self.upkeep.look(&self.desk) {
+                    self.tell_guests();
+                }
+                for folder in &mut self.folders {
+                    folder.look(Patience::Over, &mut self.guests, &mut self.waiter);
+                }
+                left = self.upkeep.left();
             }
         }
         Ok(())
@@ -185,7 +193,7 @@ impl Server {
             Door::Folder(index) => {
                 let folder = usize::try_from(index).ok().and_then(|index| self.folders.get_mut(index));
                 if let Some(folder) = folder {
-                    folder.look(&mut self.guests, &mut self.waiter);
+                    folder.look(Patience::None, &mut self.guests, &mut self.waiter);
                 }
             }
             Door::Control => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driftless_core::time::{Now, RawTime, Span};
-use driftless_linux::clock::now;
+use driftless_linux::clock::{now, raw};
 use driftless_linux::interfaces::guest_networks;
 
 use super::desk::Desk;
@@ -36,7 +36,7 @@ const DAEMON_REST: Span = Span::from_secs(10);
 
 impl Upkeep {
     pub(super) fn new(options: &Options) -> Self {
-        let start = now().0.raw;
+        let start = raw();
         Self {
             daemon: options.daemon.clone(),
             interval: if options.as_is { AS_IS_INTERVAL } else { KEEPER_INTERVAL },
@@ -47,14 +47,9 @@ impl Upkeep {
         }
     }
 
-    /// Time left until it is due.
+    /// Time left until it is due; none left when it is.
     pub(super) fn left(&self) -> Span {
-        self.due - now().0.raw
-    }
-
-    /// Whether it is due.
-    pub(super) fn is_due(&self) -> bool {
-        self.left() <= Span::ZERO
+        self.due - raw()
     }
 
     /// Does it: true where this host's clock was moved.
