@@ -13,8 +13,9 @@ use crate::packages::Suite;
 /// A peer's folder in the cache, the packages that make it, and where its programs lie.
 type Peer = (&'static str, &'static [&'static str], &'static str);
 
-const PEERS: [Peer; 6] = [
+const PEERS: [Peer; 7] = [
     ("chrony", &["chrony"], "usr/sbin"),
+    ("openntpd", &["openntpd"], "usr/sbin"),
     ("ntpsec-ntpdig", &["ntpsec-ntpdig", "python3-ntp"], "usr/bin"),
     ("adjtimex", &["adjtimex"], "sbin"),
     // Not in every release; `cargo install ntpd --root .lab/cache/ntpd-rs` brings it too.
@@ -34,6 +35,8 @@ const PEERS: [Peer; 6] = [
         "usr/sbin",
     ),
 ];
+/// Where packages put what speaks to their daemons.
+const TOOLS: &str = "usr/bin";
 /// Where cargo puts what it installs.
 const INSTALLED: &str = "bin";
 
@@ -48,7 +51,10 @@ pub(crate) fn peers() -> Result<OsString> {
             eprintln!("xtask: peer {name}: none ({error:#})");
         }
         folders.extend(
-            [programs, INSTALLED].map(|part| root.join(part)).into_iter().filter(|folder| folder.is_dir()),
+            [programs, TOOLS, INSTALLED]
+                .map(|part| root.join(part))
+                .into_iter()
+                .filter(|folder| folder.is_dir()),
         );
     }
     Ok(std::env::join_paths(folders)?)
