@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod engine;
+mod server;
 mod soak;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum What {
     Soak(soak::Args),
     /// What one sample costs the engine, in time and in instructions
     Engine,
+    /// What a reply costs the server, beside a bare echo and other servers, and what it makes of too many requests
+    Server(server::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
@@ -34,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         What::Accuracy(args) => accuracy::run(args),
         What::Soak(args) => soak::run(args),
         What::Engine => engine::run(),
+        What::Server(args) => server::run(args),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use client::Kind;
 pub(crate) use doctor::run as examine;
 pub(crate) use guest::Guest;
 pub(crate) use peers::peers;
-pub(crate) use process::{go_on, rest};
+pub(crate) use process::{Ended, go_on, rest};
 pub(crate) use scenario::{Scenario, find};
 pub(crate) use summary::{Look, Spent, Summary};
 use watch::Watch;
