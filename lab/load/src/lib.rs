@@ -20,6 +20,8 @@ pub struct Measured {
     pub in_time: u64,
     /// The server's time on the processor, seconds.
     pub processor_s: f64,
+    /// For how long the server had work and its core was somebody else's, seconds: other processes disturbed what was measured.
+    pub waited_s: f64,
     /// Latencies in seconds: median, 99 %, 99.9 %.
     pub latency_s: [f64; 3],
 }

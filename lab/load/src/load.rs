@@ -2,10 +2,11 @@
 //!
 //! The client never sleeps: it has a core of its own, and waking it is nothing that a server of clients elsewhere would pay for.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use driftless_lab_load::Measured;
 use nix::time::ClockId;
 use nix::unistd::Pid;
@@ -63,7 +64,7 @@ impl Load {
         last_replies(clients, &mut Tally::default())?;
         let mut tally = Tally::default();
         let clock = ClockId::pid_cpu_clock_id(server)?;
-        let before = Duration::from(clock.now()?);
+        let (before, waited_before) = (Duration::from(clock.now()?), waited(server)?);
         let start = Instant::now();
         match self {
             Self::Closed { window } => closed(clients, window, length, &mut tally)?,
@@ -75,8 +76,34 @@ impl Load {
         let in_time = tally.replies;
         last_replies(clients, &mut tally)?;
         let processor = Duration::from(clock.now()?) - before;
-        Ok(summary(tally, in_time, seconds, processor))
+        tally.latencies_ns.sort_unstable();
+        Ok(Measured {
+            seconds,
+            asked: tally.asked,
+            replies: tally.replies,
+            wrong: tally.wrong,
+            stray: tally.stray,
+            in_time,
+            processor_s: processor.as_secs_f64(),
+            waited_s: (waited(server)? - waited_before).as_secs_f64(),
+            latency_s: [500, 990, 999].map(|thousandths| quantile(&tally.latencies_ns, thousandths)),
+        })
     }
+}
+
+/// For how long the threads of a process had work but no core, so far (proc(5), schedstat).
+fn waited(process: Pid) -> Result<Duration> {
+    let mut nanos = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let told = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanos += told.split_whitespace().nth(1).context("schedstat has three numbers")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanos))
+}
+
+fn quantile(sorted_ns: &[u32], thousandths: usize) -> f64 {
+    let last = sorted_ns.len().saturating_sub(1);
+    sorted_ns.get(last * thousandths / 1_000).map_or(f64::NAN, |ns| f64::from(*ns) * 1e-9)
 }
 
 fn wait_until_ready(clients: &mut [Client]) -> Result<()> {
@@ -157,22 +184,4 @@ fn last_replies(clients: &mut [Client], tally: &mut Tally) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn summary(mut tally: Tally, in_time: u64, seconds: f64, processor: Duration) -> Measured {
-    tally.latencies_ns.sort_unstable();
-    let last = tally.latencies_ns.len().saturating_sub(1);
-    let quantile = |thousandths: usize| {
-        tally.latencies_ns.get(last * thousandths / 1_000).map_or(f64::NAN, |ns| f64::from(*ns) * 1e-9)
-    };
-    Measured {
-        seconds,
-        asked: tally.asked,
-        replies: tally.replies,
-        wrong: tally.wrong,
-        stray: tally.stray,
-        in_time,
-        processor_s: processor.as_secs_f64(),
-        latency_s: [500, 990, 999].map(quantile),
-    }
 }

@@ -57,9 +57,9 @@ impl Results {
             return Ok(are_kept);
         }
         println!(
-            "| load | server | µs a reply | × echo | × chronyd | offered/s | goodput/s | lost | median, 99 %, 99.9 % in µs | wrong | resident |"
+            "| load | server | µs a reply | × echo | × chronyd | offered/s | goodput/s | lost | median, 99 %, 99.9 % in µs | wrong | waited | resident |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
         for (contestant, load) in self.rows() {
             println!("{}", self.row(contestant, load));
         }
@@ -159,6 +159,7 @@ impl Results {
             "latency": self.latency(contestant, load),
             "wrong": self.of(contestant, load).map(|e| e.measured.wrong).sum::<u64>(),
             "stray": self.of(contestant, load).map(|e| e.measured.stray).sum::<u64>(),
+            "waited": median(|e| e.measured.waited_s / e.measured.seconds),
             "resident": median(|e| to_f64(e.resident_kb) * 1e3),
             "rounds": self.of(contestant, load).map(|e| json!(e.measured)).collect::<Vec<_>>(),
         })
@@ -182,6 +183,7 @@ impl Results {
             format!("{:.2} %", median(|entry| entry.measured.lost() * 100.0)),
             latency.join(", "),
             self.of(contestant, load).map(|entry| entry.measured.wrong).sum::<u64>().to_string(),
+            format!("{:.1} %", median(|entry| entry.measured.waited_s / entry.measured.seconds * 100.0)),
             format!("{:.1} MB", median(|entry| to_f64(entry.resident_kb) / 1e3)),
         ];
         format!("| {} |", cells.join(" | "))
@@ -232,6 +234,7 @@ mod tests {
             wrong: 0,
             stray: 0,
             in_time: goodput,
+            waited_s: 0.0,
             processor_s: per_reply_us * 1e-6 * to_f64(goodput),
             latency_s: [1e-6; 3],
         };
