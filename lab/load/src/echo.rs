@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
 use anyhow::Result;
@@ -13,8 +13,7 @@ use crate::client::BATCH;
 use crate::exchange::LENGTH;
 
 /// Echoes until it is killed.
-pub(crate) fn run(listen: SocketAddrV4) -> Result<Infallible> {
-    let socket = UdpSocket::bind(listen)?;
+pub(crate) fn run(socket: &UdpSocket) -> Result<Infallible> {
     let mut packets = [[0; LENGTH]; BATCH];
     let mut senders = [None::<SockaddrIn>; BATCH];
     let mut arriving = MultiHeaders::preallocate(BATCH, None);

@@ -185,3 +185,57 @@ fn last_replies(clients: &mut [Client], tally: &mut Tally) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+    use std::thread;
+
+    use super::*;
+    use crate::echo;
+    use crate::exchange::Kind;
+
+    fn bound() -> (UdpSocket, SocketAddrV4) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = socket.local_addr().unwrap() else { panic!("asked for v4") };
+        (socket, address)
+    }
+
+    fn clients(to: SocketAddrV4, count: usize) -> Vec<Client> {
+        (0..count).map(|_| Client::new(to, Kind::Echo).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_closed_loop_with_an_echo_loses_nothing() {
+        let (socket, address) = bound();
+        thread::spawn(move || echo::run(&socket));
+        let load = Load::Closed { window: 8 };
+        let measured =
+            load.measure(&mut clients(address, 2), Pid::this(), Duration::from_millis(100)).unwrap();
+        assert!(measured.replies >= 8 && measured.processor_s > 0.0, "{measured:?}");
+        assert_eq!((measured.replies, measured.wrong, measured.stray), (measured.asked, 0, 0));
+    }
+
+    #[test]
+    fn everybody_in_a_crowd_has_an_address_of_its_own() {
+        const GOAL: u64 = 200;
+        let (socket, address) = bound();
+        let server = thread::spawn(move || {
+            let mut seen = HashSet::new();
+            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            let mut packet = [0; 48];
+            while let Ok((length, from)) = socket.recv_from(&mut packet) {
+                socket.send_to(&packet[..length], from).unwrap();
+                seen.insert(from.ip());
+            }
+            seen.len()
+        });
+        let mut tally = Tally::default();
+        let crowd = Some(GOAL);
+        open(&mut clients(address, 1), (20_000.0, 1), crowd, Duration::from_secs(5), &mut tally).unwrap();
+        assert_eq!((tally.replies >= GOAL, tally.wrong), (true, 0), "{tally:?}");
+        let asked = usize::try_from(tally.asked).unwrap();
+        assert_eq!(server.join().unwrap(), asked);
+    }
+}

@@ -6,7 +6,7 @@ mod echo;
 mod exchange;
 mod load;
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -57,7 +57,7 @@ struct Ask {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Echo { listen } => match echo::run(listen)? {},
+        Command::Echo { listen } => match echo::run(&UdpSocket::bind(listen)?)? {},
         Command::Ask(args) => ask(&args),
     }
 }

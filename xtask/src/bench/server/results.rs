@@ -39,6 +39,8 @@ const OVER_CHRONYD_MAX: f64 = 0.8;
 /// Specification C5: goodput under four times the load over the best, and memory after a million addresses.
 const GOODPUT_MIN: f64 = 0.8;
 const RESIDENT_MAX_KB: f64 = 8_000.0;
+/// More of the time without its core, and a server was not measured alone.
+const WAITED_MAX: f64 = 0.05;
 
 impl Results {
     pub(super) fn add(&mut self, entry: Entry) {
@@ -64,6 +66,10 @@ impl Results {
             println!("{}", self.row(contestant, load));
         }
         println!();
+        let waited = self.0.iter().map(|entry| entry.measured.waited_s / entry.measured.seconds).collect();
+        if median(waited) > WAITED_MAX {
+            println!("This machine was busy with something else: none of this is to be relied on, and run it again.");
+        }
         for promise in &promises {
             println!("{promise}");
         }
