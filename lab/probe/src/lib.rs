@@ -46,6 +46,7 @@ pub const STATUS_EVERY_MS: usize = 23;
 /// Guest → host: how long `waitsync --once` took from its start to its end, ns; 0 where it was not timed. The first time is apart: where
 /// instructions are translated, it pays for that.
 pub const WAITSYNC_FIRST_NS: usize = 26;
+/// The same of the second time.
 pub const WAITSYNC_NS: usize = 24;
 /// Guest → host: from the client's start until the wall clock agreed with the PTP clock to a millisecond, ns; 0 where it was not timed.
 pub const RIGHT_AFTER_NS: usize = 25;
