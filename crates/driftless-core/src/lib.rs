@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod discipline;
 pub mod disruption;
+pub mod drift;
 pub mod engine;
 pub mod entropy;
 pub mod estimator;
