@@ -17,6 +17,7 @@ mod hooks;
 pub mod kernel_clock;
 mod links;
 pub mod log;
+pub mod looker;
 pub mod loudness;
 pub mod monotonic;
 pub mod once;

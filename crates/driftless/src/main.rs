@@ -7,7 +7,13 @@ mod discover;
 mod dntpd;
 #[cfg(feature = "tools")]
 mod doctor;
+#[cfg(feature = "tools")]
+mod length;
+#[cfg(feature = "tools")]
+mod measure;
 mod monotonic;
+#[cfg(feature = "tools")]
+mod notebook;
 mod ntpctl;
 mod orders;
 mod provision;
@@ -71,6 +77,9 @@ enum Command {
     Discover(discover::Args),
     /// Print what hands a server over to guests: vendor data, cloud-config, DHCP servers' configuration
     Provision(provision::Args),
+    /// Measure this machine's natural drift against a source
+    #[cfg(feature = "tools")]
+    Measure(measure::Args),
     /// Watch the wall clock for steps, backwards above all
     Monotonic(monotonic::Args),
     /// Show the kernel's time parameters in words, or set them; also by the old tool's name and options
@@ -124,6 +133,8 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Discover(args) => discover::run(&args),
         Command::Provision(args) => provision::run(&args),
+        #[cfg(feature = "tools")]
+        Command::Measure(args) => measure::run(&args),
         Command::Monotonic(args) => monotonic::run(&args),
         Command::Adjtimex(args) => adjtimex::run(&args),
         Command::Rtc(args) => rtc::run(&args),
