@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use driftless_core::time::Seconds;
 use driftless_linux::signal::Signals;
+use driftless_picture::Curve;
 
 use crate::lab::{Accelerator, Bench, Guest, Kind, Look, Scenario, Summary, find, folder, rest};
-use crate::picture::{Curve, draw};
+use crate::picture::draw;
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
@@ -151,8 +152,8 @@ fn leave(to: &Path, free: &[Look], kept: &[Look], summary: &Summary) -> Result<(
     let truth = before.chain(after.clone().map(|(at, l)| (at, l.offset.0)));
     let believed = after.filter_map(|(at, l)| l.estimated.map(|Seconds(offset)| (at, offset)));
     let curves = [
-        Curve { name: "true offset", points: truth.collect() },
-        Curve { name: "the daemon's estimate", points: believed.collect() },
+        Curve { name: "true offset".to_owned(), points: truth.collect(), ..Curve::default() },
+        Curve { name: "the daemon's estimate".to_owned(), points: believed.collect(), ..Curve::default() },
     ];
     for name in ["offset.svg", "offset.png"] {
         draw(&to.join(name), started_s, &curves)?;

@@ -32,7 +32,7 @@ pub fn drawn(panel: &Panel, (width, height): (usize, usize), has_colours: bool) 
     let mut canvas = Canvas::new(columns, lines);
     let ((left, right), (low, high)) = (panel.x.drawn_range(), panel.y.drawn_range());
     let place = |point: (f64, f64)| {
-        let dots = |part: f64, count: usize| part * crate::terminal::float(count - 1);
+        let dots = |part: f64, count: usize| part * float(count - 1);
         let x = dots((point.0 - left) / (right - left), columns * DOTS.0);
         (x, dots((high - point.1) / (high - low), lines * DOTS.1))
     };

@@ -16,6 +16,8 @@ mod monotonic;
 mod notebook;
 mod ntpctl;
 mod orders;
+#[cfg(feature = "tools")]
+mod plot;
 mod provision;
 mod query;
 mod rtc;
@@ -80,6 +82,9 @@ enum Command {
     /// Measure this machine's natural drift against a source
     #[cfg(feature = "tools")]
     Measure(measure::Args),
+    /// Draw what was measured: pictures, or braille on the terminal
+    #[cfg(feature = "tools")]
+    Plot(plot::Args),
     /// Watch the wall clock for steps, backwards above all
     Monotonic(monotonic::Args),
     /// Show the kernel's time parameters in words, or set them; also by the old tool's name and options
@@ -135,6 +140,8 @@ fn main() -> ExitCode {
         Command::Provision(args) => provision::run(&args),
         #[cfg(feature = "tools")]
         Command::Measure(args) => measure::run(&args),
+        #[cfg(feature = "tools")]
+        Command::Plot(args) => plot::run(&args),
         Command::Monotonic(args) => monotonic::run(&args),
         Command::Adjtimex(args) => adjtimex::run(&args),
         Command::Rtc(args) => rtc::run(&args),

@@ -89,8 +89,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Ok(should_end) => should_end,
         Err(error) => return Outcome::Wrong.told(&error),
     };
-    let mut work =
-        Measurement { lost: vec![0; run.sources.len()], run, file, args, told: Instant::now(), errors: 0 };
+    let mut work = Measurement {
+        lost: vec![0; run.sources.len()],
+        is_silent: vec![false; run.sources.len()],
+        run,
+        file,
+        args,
+        told: Instant::now(),
+    };
     work.watch(&should_end);
     work.finish()
 }
@@ -103,8 +109,8 @@ struct Measurement<'a> {
     lost: Vec<u64>,
     /// When progress was last told, or will have been paid for.
     told: Instant,
-    /// Failures in a row, told once.
-    errors: u32,
+    /// Which sources have failed since their last answer: told once.
+    is_silent: Vec<bool>,
 }
 
 impl Measurement<'_> {
@@ -141,7 +147,9 @@ impl Measurement<'_> {
     }
 
     fn take(&mut self, number: usize, look: Look) {
-        self.errors = 0;
+        if let Some(is_silent) = self.is_silent.get_mut(number) {
+            *is_silent = false;
+        }
         if let Some(file) = &mut self.file {
             if let Err(error) = file.write_all(Run::line(number, &look).as_bytes()) {
                 Outcome::NotYet.told(&format!("nothing more is written: {error}"));
@@ -155,8 +163,8 @@ impl Measurement<'_> {
         if let Some(lost) = self.lost.get_mut(number) {
             *lost += 1;
         }
-        self.errors += 1;
-        if self.errors == 1 {
+        let was_silent = self.is_silent.get_mut(number).map(|is_silent| std::mem::replace(is_silent, true));
+        if was_silent == Some(false) {
             progress("");
             Outcome::NotYet.told(error);
         }

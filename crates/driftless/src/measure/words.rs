@@ -26,6 +26,8 @@ pub(super) struct Finding<'a> {
 
 /// What frequency alone can cancel.
 const CLAMP_PPM: f64 = 500.0;
+/// A bound of the wander above this says nothing, s/s/√s.
+const SHORT: f64 = 5e-7;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
 impl Finding<'_> {
@@ -67,6 +69,11 @@ impl Finding<'_> {
     fn natural(&self) -> String {
         let (drift, error) = (self.drift.drift.ppm(), self.drift.error.ppm());
         let decimals = decimals(error);
+        if drift.abs() < error {
+            return format!(
+                "{drift:+.decimals$} ± {error:.decimals$} ppm: none that could be told from nothing"
+            );
+        }
         let way = if drift < 0.0 { "slow" } else { "fast" };
         let of = |seconds: f64| {
             Seconds(drift.abs() * 1e-6 * seconds).to_string().trim_start_matches('+').to_owned()
@@ -83,6 +90,7 @@ impl Finding<'_> {
             Wander::Seen(wander) => {
                 format!("about {} ppb after a second, as its square root with time", round(wander * 1e9))
             }
+            Wander::Below(wander) if wander > SHORT => "not to be seen in so short a time".to_owned(),
             Wander::Below(wander) => format!(
                 "less than {} ppb after a second, the way's noise hides the rest",
                 round(wander * 1e9)

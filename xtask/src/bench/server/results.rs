@@ -68,7 +68,9 @@ impl Results {
         println!();
         let waited = self.0.iter().map(|entry| entry.measured.waited_s / entry.measured.seconds).collect();
         if median(waited) > WAITED_MAX {
-            println!("This machine was busy with something else: none of this is to be relied on, and run it again.");
+            println!(
+                "This machine was busy with something else: none of this is to be relied on, and run it again."
+            );
         }
         for promise in &promises {
             println!("{promise}");
