@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(points.len(), meant.points.len(), "{name}");
             for (seen, meant) in points.iter().zip(&meant.points) {
                 assert!(
-                    (seen.0 - meant.0).abs() < 0.1 && (seen.1 - meant.1).abs() < 0.5,
+                    (seen.0 - meant.0).abs() < 0.15 && (seen.1 - meant.1).abs() < 0.5,
                     "{seen:?} {meant:?}"
                 );
             }

@@ -1,8 +1,8 @@
 //! The natural drift of this machine's counter, measured over a stretch of time that has passed: the whole of it is looked at at once.
 //!
 //! What is measured is reference − counter. No correction of the wall clock, of ours or of anybody else's, is in it, so a clock that is steered
-//! meanwhile is measured as if it were not; what the steering did is told apart ([`steering`]). Jumps are found first ([`course`]) and
-//! cut out. Then the *mean rate* over the stretch is estimated ([`rate`]), the counter's wander and the path's scatter learnt with it.
+//! meanwhile is measured as if it were not; what the steering did is told apart (`steering`). Jumps are found first (`course`) and
+//! cut out. Then the *mean rate* over the stretch is estimated (`rate`), the counter's wander and the path's scatter learnt with it.
 //!
 //! Sign: positive runs fast. A drift is what the counter gains on the reference in a second of its own: the opposite of
 //! [`Estimate::frequency`], which corrects it.

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// How long, as in 90s, 10m, 1d
     #[arg(long, value_name = "T", default_value = "60s", value_parser = length)]
     duration: Span,
-    /// Between two looks [default: 100ms at a clock that is read, 250ms at the host, 2s on the network, 64s at a public server]
+    /// Between two looks [default: 100ms at a clock that is read or at the host, 2s on the network, 64s at a public server]
     #[arg(long, value_name = "T", value_parser = length)]
     interval: Option<Span>,
     /// End once the drift is known as well as this, as in 0.1ppm
@@ -289,7 +289,7 @@ fn look_on((number, spec): (usize, &str), wanted: Option<Span>, told: &Sender<To
 fn interval(class: SourceClass, wanted: Option<Span>) -> Duration {
     let usual = match class {
         SourceClass::Hypervisor => Span::from_millis(100),
-        SourceClass::Host => Span::from_millis(250),
+        SourceClass::Host => Span::from_millis(100),
         SourceClass::Rtc => Span::from_secs(1),
         SourceClass::Network => Span::from_secs(2),
         SourceClass::Public => Span::from_secs(64),
