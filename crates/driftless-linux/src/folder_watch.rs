@@ -15,9 +15,25 @@ pub struct FolderWatch {
     folders: BTreeMap<i32, PathBuf>,
 }
 
-/// A file was written and closed, moved here, made, or taken away.
-const EVENTS: u32 =
-    libc::IN_CLOSE_WRITE | libc::IN_MOVED_TO | libc::IN_CREATE | libc::IN_DELETE | libc::IN_ONLYDIR;
+/// What of a folder's files is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// One came or went: all that is to be told of devices, which a whole system writes to all day.
+    ComingAndGoing,
+    /// It was written, too.
+    Writing,
+}
+
+impl Told {
+    const fn events(self) -> u32 {
+        let coming = libc::IN_MOVED_TO | libc::IN_CREATE | libc::IN_DELETE | libc::IN_ONLYDIR;
+        match self {
+            Self::ComingAndGoing => coming,
+            Self::Writing => coming | libc::IN_CLOSE_WRITE,
+        }
+    }
+}
+
 /// An event before its name: descriptor, mask, cookie, length, 32 bits each.
 const HEAD: usize = 16;
 const READ_BYTES: usize = 4_096;
@@ -37,9 +53,9 @@ impl FolderWatch {
     ///
     /// # Errors
     /// What the system says: `NotFound` where there is none.
-    pub fn add(&mut self, folder: &Path) -> io::Result<()> {
+    pub fn add(&mut self, folder: &Path, told: Told) -> io::Result<()> {
         let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
-        let id = sys::inotify_add(self.inotify.as_fd(), &path, EVENTS)?;
+        let id = sys::inotify_add(self.inotify.as_fd(), &path, told.events())?;
         self.folders.insert(id, folder.to_owned());
         Ok(())
     }
@@ -82,14 +98,16 @@ impl AsFd for FolderWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::poll;
+    use driftless_core::time::Span;
     use std::fs;
 
     #[test]
     fn a_file_that_is_written_or_goes_is_told_and_a_foreign_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let mut watch = FolderWatch::new().unwrap();
-        watch.add(folder.path()).unwrap();
-        watch.add(folder.path()).unwrap();
+        watch.add(folder.path(), Told::Writing).unwrap();
+        watch.add(folder.path(), Told::Writing).unwrap();
         let is_lease = |_: &Path, name: &[u8]| name.ends_with(b".lease");
         assert!(!watch.take(is_lease));
         fs::write(folder.path().join("eth0.lease"), "x").unwrap();
@@ -98,6 +116,18 @@ mod tests {
         assert!(!watch.take(is_lease));
         fs::remove_file(folder.path().join("eth0.lease")).unwrap();
         assert!(watch.take(is_lease));
-        assert!(watch.add(Path::new("/nonexistent")).is_err());
+        assert!(watch.add(Path::new("/nonexistent"), Told::Writing).is_err());
+    }
+
+    #[test]
+    fn writing_to_a_device_is_no_news_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("null"), "").unwrap();
+        let mut watch = FolderWatch::new().unwrap();
+        watch.add(folder.path(), Told::ComingAndGoing).unwrap();
+        fs::write(folder.path().join("null"), "x").unwrap();
+        assert_eq!(poll::wait(&[watch.as_fd()], Some(Span::from_millis(20))).unwrap(), [false]);
+        fs::write(folder.path().join("ptp0"), "").unwrap();
+        assert!(watch.take(|_, name| name == b"ptp0"));
     }
 }

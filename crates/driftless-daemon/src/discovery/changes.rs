@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
-use driftless_linux::folder_watch::FolderWatch;
+use driftless_linux::folder_watch::{FolderWatch, Told};
 use driftless_linux::netlink::NetworkChanges;
 
 use super::leases;
@@ -19,7 +19,7 @@ const DEVICES: &str = "/dev";
 /// Devices that give time, or lead to who does.
 const NAMES: [&[u8]; 4] = [b"ptp", b"vmclock", b"vsock", b"rtc"];
 /// Beside leases.
-const FOLDERS: [&str; 3] = [DEVICES, "/run/cloud-init", "/var/lib/cloud/instance"];
+const FOLDERS: [&str; 2] = ["/run/cloud-init", "/var/lib/cloud/instance"];
 
 impl Changes {
     /// Watches whatever can be watched.
@@ -37,8 +37,9 @@ impl Changes {
         let Some(watch) = &mut self.folders else { return };
         for folder in leases::FOLDERS.iter().chain(&FOLDERS) {
             // Most machines have one client, and not all the folders.
-            let _ = watch.add(Path::new(folder));
+            let _ = watch.add(Path::new(folder), Told::Writing);
         }
+        let _ = watch.add(Path::new(DEVICES), Told::ComingAndGoing);
     }
 
     /// Whether changes are told at all.

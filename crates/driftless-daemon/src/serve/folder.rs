@@ -11,7 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use driftless_linux::folder_watch::FolderWatch;
+use driftless_linux::folder_watch::{FolderWatch, Told};
 use driftless_linux::wait::Waiter;
 
 use super::Door;
@@ -51,7 +51,7 @@ impl GuestFolder {
         waiter: &mut Waiter,
     ) -> io::Result<Self> {
         let mut watch = FolderWatch::new()?;
-        watch.add(path)?;
+        watch.add(path, Told::ComingAndGoing)?;
         waiter.add(watch.as_fd(), door.token())?;
         let mut folder = Self { path: path.to_owned(), port, watch, known: BTreeMap::new() };
         folder.look(Patience::None, guests, waiter);
@@ -108,7 +108,7 @@ fn find(
     found: &mut BTreeSet<PathBuf>,
 ) {
     // Watched first, then looked at: what comes in between wakes us again. One that cannot be watched is looked at with the others.
-    let _ = watch.add(folder);
+    let _ = watch.add(folder, Told::ComingAndGoing);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if *left == 0 {
             return;
