@@ -6,77 +6,17 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::fs;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use driftless_lab_stand::{Running, free_port, harmless, peer, server_ahead};
 use serde_json::Value;
 
 /// By how much the server is ahead, and how far from it what is told may be: the machine is shared.
 const AHEAD: Duration = Duration::from_millis(250);
 const GOOD_S: f64 = 0.02;
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn harmless(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    if fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(program).env("DRIFTLESS_OBSERVE", "1").stdin(Stdio::null());
-    command
-}
-
-fn peer(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("DRIFTLESS_PEERS").into_iter().chain(std::env::var_os("PATH"));
-    let folders = folders.flat_map(|folders| std::env::split_paths(&folders).collect::<Vec<_>>());
-    // chronyc lies beside chronyd's folder.
-    let near = folders.flat_map(|folder| [folder.join(name), folder.join("../bin").join(name)]);
-    let found = near.chain([Path::new("/usr/sbin").join(name)]).find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no {name} here");
-    }
-    found
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A server of stratum 1 whose clock is ahead; it answers as long as the test lives.
-fn server_ahead() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    let stamp = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + AHEAD;
-        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-        ((since.as_secs() + 2_208_988_800) << 32) | fraction
-    };
-    std::thread::spawn(move || {
-        let mut buffer = [0; 128];
-        while let Ok((48.., from)) = socket.recv_from(&mut buffer) {
-            let received = stamp();
-            let mut reply = [0; 48];
-            reply[..4].copy_from_slice(&[0x24, 1, buffer[2], 0xec]);
-            reply[12..16].copy_from_slice(b"TEST");
-            reply[16..24].copy_from_slice(&received.to_be_bytes());
-            reply[24..32].copy_from_slice(&buffer[40..48]);
-            reply[32..40].copy_from_slice(&received.to_be_bytes());
-            reply[40..48].copy_from_slice(&stamp().to_be_bytes());
-            let _ = socket.send_to(&reply, from);
-        }
-    });
-    port
-}
 
 /// Where a daemon is reached by chronyc.
 struct Desk {
@@ -124,7 +64,7 @@ fn ours(server: u16, folder: &Path, chronyc: &Path, port: u16) -> (Running, Desk
         folder.join("control.sock")
     );
     fs::write(&config, text).unwrap();
-    let mut command = harmless(Path::new(env!("CARGO_BIN_EXE_driftless")));
+    let mut command = harmless(env!("CARGO_BIN_EXE_driftless"));
     command.args(["run", "--observe", "--config"]).arg(&config).stderr(Stdio::null());
     let running = Running(command.spawn().unwrap());
     let full = Desk { chronyc: chronyc.to_owned(), at: vec!["-h".into(), socket.to_str().unwrap().into()] };
@@ -136,14 +76,14 @@ fn ours(server: u16, folder: &Path, chronyc: &Path, port: u16) -> (Running, Desk
 fn chronyc_reads_every_report_and_the_numbers_agree_with_status() {
     let Some(chronyc) = peer("chronyc") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (_daemon, full, open) = ours(server_ahead(), folder.path(), &chronyc, free_port());
+    let (_daemon, full, open) = ours(server_ahead(AHEAD), folder.path(), &chronyc, free_port());
     let is_right = |fields: &[String]| {
         fields.get(4).is_some_and(|s| (number(s) - 0.25).abs() < GOOD_S) && fields[0] != "00000000"
     };
     let tracking = full.ask("tracking", is_right);
     assert_eq!(tracking[..3], ["7F000001", "127.0.0.1", "2"]);
     assert_eq!(open.ask("tracking", is_right)[..3], tracking[..3]);
-    let mut status = harmless(Path::new(env!("CARGO_BIN_EXE_driftless")));
+    let mut status = harmless(env!("CARGO_BIN_EXE_driftless"));
     status.args(["status", "--json", "--control"]).arg(folder.path().join("control.sock"));
     let status: Value = serde_json::from_slice(&status.output().unwrap().stdout).unwrap();
     assert!((status["offset"].as_f64().unwrap() - number(&tracking[4])).abs() < GOOD_S);
@@ -178,7 +118,7 @@ fn chronyc_reads_every_report_and_the_numbers_agree_with_status() {
 fn signs_and_units_are_those_of_a_real_chronyd() {
     let (Some(chronyc), Some(chronyd)) = (peer("chronyc"), peer("chronyd")) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (server, port) = (server_ahead(), free_port());
+    let (server, port) = (server_ahead(AHEAD), free_port());
     let config = folder.path().join("chrony.conf");
     let text = format!(
         "server 127.0.0.1 port {server} iburst minpoll 0 maxpoll 0\nport 0\ncmdport {port}\nbindcmdaddress 127.0.0.1\npidfile {:?}\n",

@@ -7,22 +7,16 @@ use std::io::Read as _;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn driftless(arguments: &[&str]) -> Command {
-    // Without the power over the clock, whatever the test asks for.
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(env!("CARGO_BIN_EXE_driftless")).args(arguments).env("DRIFTLESS_OBSERVE", "1");
-    command
-}
+use driftless_lab_stand::{Running, free_port, harmless};
 
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
+fn driftless(arguments: &[&str]) -> Command {
+    let mut command = harmless(env!("CARGO_BIN_EXE_driftless"));
+    command.args(arguments);
+    command
 }
 
 fn ended(arguments: &[&str]) -> (i32, String) {
@@ -31,20 +25,6 @@ fn ended(arguments: &[&str]) -> (i32, String) {
 
 fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn server(port: u16) -> Running {

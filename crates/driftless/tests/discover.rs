@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use driftless_lab_stand::peer;
 use serde_json::Value;
 
 fn driftless(arguments: &[&str]) -> Output {
@@ -97,21 +98,6 @@ fn what_is_provisioned_for_cloud_init_is_discovered_where_it_leaves_it() {
     assert_eq!(told["candidates"].as_array().unwrap().len(), 2, "{told}");
 }
 
-/// A consumer's own program, where it is here.
-fn consumer(name: &str) -> Option<PathBuf> {
-    let folders = ["DRIFTLESS_PEERS", "PATH"].map(|name| std::env::var_os(name).unwrap_or_default());
-    let found = folders
-        .iter()
-        .flat_map(std::env::split_paths)
-        .chain(["/usr/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no {name} here");
-    }
-    found
-}
-
 /// Whether the consumer's parser takes `text`, given behind `arguments` as a file.
 fn accepts(program: &Path, arguments: &[&str], text: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +114,7 @@ fn accepts(program: &Path, arguments: &[&str], text: &str) -> bool {
 
 #[test]
 fn dnsmasq_takes_its_snippet_and_neutrons_options() {
-    let Some(dnsmasq) = consumer("dnsmasq") else { return };
+    let Some(dnsmasq) = peer("dnsmasq") else { return };
     let test = ["--test", "-C"];
     assert!(accepts(&dnsmasq, &test, &provision("dnsmasq")));
     assert!(!accepts(&dnsmasq, &test, "dhcp-option=option:no-such-option,10.0.0.1\n"), "it can refuse");
@@ -148,7 +134,7 @@ fn dnsmasq_takes_its_snippet_and_neutrons_options() {
 
 #[test]
 fn dhcpd_takes_both_of_its_snippets() {
-    let Some(dhcpd) = consumer("dhcpd") else { return };
+    let Some(dhcpd) = peer("dhcpd") else { return };
     let snippet = provision("dhcpd");
     let (v4, v6) = snippet.split_once("# dhcpd6.conf\n").unwrap();
     assert!(accepts(
@@ -164,13 +150,13 @@ fn dhcpd_takes_both_of_its_snippets() {
 fn kea_takes_its_snippets() {
     let document: Value = serde_json::from_str(&provision("kea")).unwrap();
     for (program, key) in [("kea-dhcp4", "Dhcp4"), ("kea-dhcp6", "Dhcp6")] {
-        let Some(kea) = consumer(program) else { continue };
+        let Some(kea) = peer(program) else { continue };
         assert!(accepts(&kea, &["-t"], &serde_json::json!({ key: document[key] }).to_string()), "{program}");
     }
 }
 
 #[test]
 fn cloud_init_takes_its_snippet() {
-    let Some(cloud_init) = consumer("cloud-init") else { return };
+    let Some(cloud_init) = peer("cloud-init") else { return };
     assert!(accepts(&cloud_init, &["schema", "-c"], &provision("cloud-config")));
 }

@@ -5,18 +5,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use driftless_lab_stand::{Running, free_port, harmless};
+
 fn driftless(arguments: &[&str]) -> Command {
-    // Without the power over the clock, whatever the test asks for.
-    let mut command = Command::new("setpriv");
-    if fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(env!("CARGO_BIN_EXE_driftless")).args(arguments).env("DRIFTLESS_OBSERVE", "1");
+    let mut command = harmless(env!("CARGO_BIN_EXE_driftless"));
+    command.args(arguments);
     command
 }
 
@@ -24,20 +21,9 @@ fn ran(arguments: &[&str]) -> Output {
     driftless(arguments).output().unwrap()
 }
 
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_measurement_on_loopback_finds_no_drift_to_speak_of_and_goes_on_in_its_file() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let place = format!("127.0.0.1:{port}");
+    let place = format!("127.0.0.1:{}", free_port());
     let _server =
         Running(driftless(&["serve", "--as-is", "--listen", &place]).stderr(Stdio::null()).spawn().unwrap());
     let start = Instant::now();

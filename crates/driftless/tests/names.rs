@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use driftless_lab_stand::{Running, free_port, harmless, is_root};
 use tempfile::TempDir;
 
 /// A folder with the program under all of its names, and a server to ask.
@@ -19,16 +19,6 @@ struct Place {
     folder: TempDir,
     port: u16,
     _server: Running,
-}
-
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A dntpd in the background that ends with the test.
@@ -40,29 +30,15 @@ impl Drop for Background<'_> {
     }
 }
 
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
-}
-
-/// Without the power over the clock.
-fn harmless(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(program).env("DRIFTLESS_OBSERVE", "1").stdin(Stdio::null());
-    command
-}
-
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["driftless", "dntpd", "sntpc", "ntpctl", "adjtimex"] {
             symlink(env!("CARGO_BIN_EXE_driftless"), folder.path().join(name)).unwrap();
         }
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
-        let mut server = harmless(&folder.path().join("driftless"));
+        let mut server = harmless(folder.path().join("driftless"));
         server.args(["serve", "--as-is", "--listen", &address]).stderr(Stdio::null());
         let place = Self { port, _server: Running(server.spawn().unwrap()), folder };
         soon(|| place.called("driftless", &["query", &address]).output().unwrap().status.success());
@@ -70,7 +46,7 @@ impl Place {
     }
 
     fn called(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = harmless(&self.folder.path().join(name));
+        let mut command = harmless(self.folder.path().join(name));
         command.args(arguments);
         command
     }

@@ -3,27 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::fs;
-use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use driftless_lab_stand::{Running, harmless, server_ahead};
 
 const RTC_SETS: [&str; 6] =
     ["RTC_SET_TIME", "RTC_ALM_SET", "RTC_WKALM_SET", "RTC_EPOCH_SET", "RTC_PARAM_SET", "RTC_PLL_SET"];
-
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
-}
 
 /// Each command that could set a clock, by every name, with what it would be set by; HOST is a server that is 40 s ahead, so that there is something to set.
 const PATHS: [&[&str]; 13] = [
@@ -78,7 +66,7 @@ fn observing_wins_over_every_path_that_sets_steps_or_slews() {
         eprintln!("skipped: strace is not installed");
         return;
     }
-    let port = server_ahead();
+    let port = server_ahead(Duration::from_secs(40));
     let traced: Vec<_> = PATHS.iter().map(|path| std::thread::spawn(move || trace(path, port))).collect();
     let mut looked = 0;
     for (path, trace) in PATHS.iter().zip(traced) {
@@ -99,21 +87,12 @@ fn trace(path: &[&str], port: u16) -> String {
     let called = folder.path().join(path[0]);
     symlink(env!("CARGO_BIN_EXE_driftless"), &called).unwrap();
     let trace = folder.path().join("trace");
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.args([
-        "strace",
-        "-f",
-        "-e",
-        "trace=clock_adjtime,adjtimex,clock_settime,settimeofday,ioctl",
-        "-o",
-    ]);
+    let mut command = harmless("strace");
+    command.args(["-f", "-e", "trace=clock_adjtime,adjtimex,clock_settime,settimeofday,ioctl", "-o"]);
     // strace's own end would leave the daemon running.
-    command.arg(&trace).args(["setpriv", "--pdeathsig", "KILL"]).arg(called).env("DRIFTLESS_OBSERVE", "1");
+    command.arg(&trace).args(["setpriv", "--pdeathsig", "KILL"]).arg(called);
     command.args(path[1..].iter().map(|word| word.replace("HOST", &host).replace("DIR", &place)));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut running = Running(command.spawn().unwrap());
     let start = Instant::now();
     while start.elapsed() < LENGTH && running.0.try_wait().unwrap().is_none() {
@@ -121,28 +100,4 @@ fn trace(path: &[&str], port: u16) -> String {
     }
     drop(running);
     fs::read_to_string(trace).unwrap()
-}
-
-/// A server whose clock is 40 s ahead.
-fn server_ahead() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        const UNIX_IN_NTP: u64 = 2_208_988_800;
-        let mut request = [0; 512];
-        while let Ok((_, from)) = socket.recv_from(&mut request) {
-            let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-            let fraction = (u64::from(now.subsec_nanos()) << 32) / 1_000_000_000;
-            let time = ((now.as_secs() + UNIX_IN_NTP + 40) << 32 | fraction).to_be_bytes();
-            let mut reply = [0; 48];
-            // Version 4, a server's reply, stratum 1.
-            (reply[0], reply[1], reply[3]) = (0x24, 1, 0xec);
-            reply[16..24].copy_from_slice(&time);
-            reply[24..32].copy_from_slice(&request[40..48]);
-            reply[32..40].copy_from_slice(&time);
-            reply[40..48].copy_from_slice(&time);
-            let _ = socket.send_to(&reply, from);
-        }
-    });
-    port
 }

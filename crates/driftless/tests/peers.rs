@@ -5,67 +5,26 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
-use std::ffi::OsStr;
 use std::fs;
-use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use driftless_lab_stand::{Running, free_port, harmless, is_root, peer};
 use serde_json::Value;
 
 /// Far from what two readings of one clock over loopback differ by, and far from what a wrong reading of a packet gives.
 const GOOD_S: f64 = 0.01;
 
-/// Without the power over the clock.
-fn harmless(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(program).env("DRIFTLESS_OBSERVE", "1").stdin(Stdio::null());
-    command
-}
-
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
-}
-
 fn driftless() -> Command {
     harmless(env!("CARGO_BIN_EXE_driftless"))
-}
-
-fn peer(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("DRIFTLESS_PEERS").into_iter().chain(std::env::var_os("PATH"));
-    let found = folders
-        .flat_map(|folders| std::env::split_paths(&folders).collect::<Vec<_>>())
-        .chain(["/usr/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no {name} here");
-    }
-    found
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn started(command: &mut Command) -> Running {
     let running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     sleep(Duration::from_millis(1_500));
     running
-}
-
-fn free_port() -> String {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 
 fn our_server(port: &str) -> Running {
@@ -103,7 +62,7 @@ fn soon<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
 #[test]
 fn chronyd_gets_good_time_from_our_server() {
     let Some(chronyd) = peer("chronyd") else { return };
-    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, directory) = (free_port().to_string(), tempfile::tempdir().unwrap());
     let _server = our_server(&port);
     let pid = format!("pidfile {}", directory.path().join("pid").display());
     let source = format!("server 127.0.0.1 port {port} iburst");
@@ -149,7 +108,7 @@ fn ntpdig_gets_good_time_from_our_server() {
 #[test]
 fn query_and_waitsync_get_good_time_from_chronyd() {
     let Some(chronyd) = peer("chronyd") else { return };
-    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, directory) = (free_port().to_string(), tempfile::tempdir().unwrap());
     let _server = their_server(&chronyd, &port, directory.path());
     let query = driftless().args(["query", &format!("127.0.0.1:{port}")]).output().unwrap();
     assert!(query.status.success() && said(&query).contains("stratum 5"), "{}", said(&query));
@@ -161,7 +120,7 @@ fn query_and_waitsync_get_good_time_from_chronyd() {
 #[test]
 fn an_observing_daemon_gets_good_time_from_chronyd() {
     let Some(chronyd) = peer("chronyd") else { return };
-    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, directory) = (free_port().to_string(), tempfile::tempdir().unwrap());
     let _server = their_server(&chronyd, &port, directory.path());
     let control = directory.path().join("control.sock");
     let mut daemon = driftless();
@@ -182,7 +141,7 @@ fn ntpd_rs_gets_good_time_from_our_server() {
     let (Some(daemon), Some(control), Some(_)) = (peer("ntp-daemon"), peer("ntp-ctl"), peer("strace")) else {
         return;
     };
-    let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+    let (port, directory) = (free_port().to_string(), tempfile::tempdir().unwrap());
     let _server = our_server(&port);
     let config = directory.path().join("ntp.toml");
     let text = format!(

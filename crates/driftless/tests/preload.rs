@@ -10,8 +10,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use driftless_lab_stand::harmless;
 use tempfile::TempDir;
 
 /// A second of the world, as its table has it.
@@ -63,11 +64,8 @@ impl World {
         let mut preload = OsString::from("LD_PRELOAD=");
         preload.push(self.library());
         // setpriv, timeout and env live in the real world: only what env starts is preloaded.
-        let mut command = Command::new("setpriv");
-        if fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t") {
-            command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-        }
-        command.args(["timeout", "60"]).args(watcher).arg("env").arg(preload);
+        let mut command = harmless("timeout");
+        command.arg("60").args(watcher).arg("env").arg(preload);
         command.arg(env!("CARGO_BIN_EXE_driftless")).arg("run").args(flags);
         command.args(["--source", "ntp:192.0.2.1?minpoll=2&maxpoll=4"]);
         command
@@ -78,7 +76,6 @@ impl World {
         // cargo forbids steering to all that it starts; here alone it is wanted, and harmless: see the head of this file.
         command.env_remove("DRIFTLESS_OBSERVE").env("WORLD_CSV", self.table());
         command.envs(settings.iter().map(|(name, value)| (format!("WORLD_{name}"), value.to_string())));
-        command.stdin(Stdio::null());
         command
     }
 

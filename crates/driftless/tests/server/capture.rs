@@ -2,14 +2,16 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Running, Server, client, driftless, program, request, soon};
+use driftless_lab_stand::{Running, peer};
+
+use super::{Server, client, driftless, request, soon};
 
 /// `PI_WARN` of Wireshark's epan/proto.h.
 const WARNING: &str = "_ws.malformed || _ws.expert.severity >= 6291456";
 
 #[test]
 fn a_capture_of_requests_and_replies_dissects_without_a_warning() {
-    let Some(tshark) = program("tshark") else { return };
+    let Some(tshark) = peer("tshark") else { return };
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("exchange.pcapng");

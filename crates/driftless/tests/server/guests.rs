@@ -7,7 +7,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Server, driftless, free_port, request, soon};
+use driftless_lab_stand::free_port;
+
+use super::{Server, driftless, request, soon};
 
 /// As many microVMs as a host of them has.
 const GUESTS: usize = 300;

@@ -8,56 +8,18 @@ mod guests;
 mod packets;
 mod peers;
 
-use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use driftless_lab_stand::{Running, free_port, harmless};
 use serde_json::Value;
-
-/// Without the power over the clock.
-fn harmless(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    if is_root() {
-        command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time"]);
-    }
-    command.arg(program).env("DRIFTLESS_OBSERVE", "1").stdin(Stdio::null());
-    command
-}
-
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t")
-}
 
 fn driftless() -> Command {
     harmless(env!("CARGO_BIN_EXE_driftless"))
-}
-
-/// A program that may be here, as `DRIFTLESS_PEERS`, PATH or /usr/sbin have it.
-fn program(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("DRIFTLESS_PEERS").into_iter().chain(std::env::var_os("PATH"));
-    let found = folders
-        .flat_map(|folders| std::env::split_paths(&folders).collect::<Vec<_>>())
-        .chain(["/usr/sbin".into()])
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no {name} here");
-    }
-    found
-}
-
-/// A child that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A server of ours.
@@ -127,10 +89,6 @@ impl Server {
             .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
             .sum()
     }
-}
-
-fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A socket that hears nobody but the server, and not for ever.

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Running, Server, client, driftless, free_port, harmless, request, soon};
+use driftless_lab_stand::{Running, free_port, harmless};
+
+use super::{Server, client, driftless, request, soon};
 
 /// What each bad packet is counted as, and the packet.
 fn bad_packets() -> Vec<(&'static str, Vec<u8>)> {

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Running, Server, harmless, is_root, program, soon};
+use driftless_lab_stand::{Running, harmless, is_root, peer};
+
+use super::{Server, soon};
 
 /// Far from what two readings of one clock over loopback differ by, and far from what a wrong reading of a packet gives.
 const GOOD_S: f64 = 0.01;
@@ -40,7 +42,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn synchronises(options: &str, is_interleaved: &str) {
-    let (Some(daemon), Some(chronyc)) = (program("chronyd"), program("chronyc")) else { return };
+    let (Some(daemon), Some(chronyc)) = (peer("chronyd"), peer("chronyc")) else { return };
     if !is_root() {
         eprintln!("skipped: chronyd wants to be started by root");
         return;
@@ -72,7 +74,7 @@ fn chronyd_keeps_to_our_server_in_interleaved_mode() {
 /// OpenNTPD asks port 123 only, wants a user and folders of its own, and would steer: all of it in namespaces of its own, without the power to.
 #[test]
 fn openntpd_takes_our_replies() {
-    let Some(daemon) = program("openntpd") else { return };
+    let Some(daemon) = peer("openntpd") else { return };
     if !is_root() {
         eprintln!("skipped: openntpd wants to be started by root");
         return;
