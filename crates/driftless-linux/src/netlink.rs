@@ -28,13 +28,8 @@ impl NetworkChanges {
     /// # Errors
     /// What the system says.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let socket = sys::socket_of(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
-        let mut address = libc::sockaddr_nl::empty();
-        address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
-        address.nl_groups = GROUPS.iter().fold(0, |all, group| all | group.unsigned_abs());
-        sys::bind(socket.as_fd(), &address.name())?;
-        Ok(Self(socket))
+        let groups = GROUPS.iter().fold(0, |all, group| all | group.unsigned_abs());
+        listening(libc::NETLINK_ROUTE, groups).map(Self)
     }
 
     /// Whether anything changed since the last call.
@@ -52,6 +47,17 @@ impl NetworkChanges {
         }
         is_any
     }
+}
+
+/// A socket on which what `groups` of a netlink protocol tell arrives (netlink(7)).
+pub(crate) fn listening(protocol: i32, groups: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let socket = sys::socket_of(libc::AF_NETLINK, kind, protocol)?;
+    let mut address = libc::sockaddr_nl::empty();
+    address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
+    address.nl_groups = groups;
+    sys::bind(socket.as_fd(), &address.name())?;
+    Ok(socket)
 }
 
 impl AsFd for NetworkChanges {

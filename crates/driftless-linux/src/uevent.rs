@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::netlink;
 use crate::sys::{self, Plain as _};
 
 /// A socket on which the kernel's device events arrive.
@@ -35,13 +36,7 @@ impl Uevents {
     /// # Errors
     /// What the system says.
     pub fn open() -> io::Result<Self> {
-        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let socket = sys::socket_of(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT)?;
-        let mut address = libc::sockaddr_nl::empty();
-        address.nl_family = libc::sa_family_t::try_from(libc::AF_NETLINK).unwrap_or_default();
-        address.nl_groups = KERNEL_GROUP;
-        sys::bind(socket.as_fd(), &address.name())?;
-        Ok(Self(socket))
+        netlink::listening(libc::NETLINK_KOBJECT_UEVENT, KERNEL_GROUP).map(Self)
     }
 
     /// Takes one event. None where there is none more.
