@@ -21,9 +21,6 @@ use driftless_core::time::WallTime;
 
 use packet::{Address, REQUEST_MAX, Reply, Request, Status};
 
-/// Requests taken from one socket before the rest of the daemon has its turn.
-const TURN_MAX: usize = 32;
-
 /// The sockets that chronyc comes to.
 #[derive(Debug, Default)]
 pub(crate) struct Chronyc {
@@ -67,36 +64,32 @@ impl Chronyc {
         unix.chain(self.udp.iter().enumerate().map(|(index, udp)| (Desk::Udp(index), udp.as_fd())))
     }
 
-    /// Answers whoever waits at `desk`. `report` tells how things are, `obey` carries an order out.
+    /// Answers the next who waits at `desk`, and says what he ordered; None where nobody waits.
     pub(crate) fn serve(
         &self,
         desk: Desk,
-        mut report: impl FnMut() -> (Report, WallTime),
-        mut obey: impl FnMut(Ordered),
-    ) {
+        report: impl FnOnce() -> (Report, WallTime),
+    ) -> Option<Option<Ordered>> {
         let mut buffer = [0; REQUEST_MAX];
-        for _ in 0..TURN_MAX {
-            match desk {
-                Desk::Unix => {
-                    let Some((socket, _)) = &self.unix else { return };
-                    let Ok((length, from)) = socket.recv_from(&mut buffer) else { return };
-                    let packet = buffer.get(..length).unwrap_or_default();
-                    let (reply, order) = answer(packet, true, &mut report);
-                    order.into_iter().for_each(&mut obey);
-                    if let Some((reply, path)) = reply.zip(from.as_pathname()) {
-                        // Whoever left before his answer has his reason.
-                        let _ = socket.send_to(&reply, path);
-                    }
+        match desk {
+            Desk::Unix => {
+                let (socket, _) = self.unix.as_ref()?;
+                let (length, from) = socket.recv_from(&mut buffer).ok()?;
+                let (reply, order) = answer(buffer.get(..length)?, true, report);
+                if let Some((reply, path)) = reply.zip(from.as_pathname()) {
+                    // Whoever left before his answer has his reason.
+                    let _ = socket.send_to(&reply, path);
                 }
-                Desk::Udp(index) => {
-                    let Some(socket) = self.udp.get(index) else { return };
-                    let Ok((length, from)) = socket.recv_from(&mut buffer) else { return };
-                    let packet = buffer.get(..length).unwrap_or_default();
-                    let (reply, _) = answer(packet, false, &mut report);
-                    if let Some(reply) = reply.filter(|reply| reply.len() <= length) {
-                        let _ = socket.send_to(&reply, from);
-                    }
+                Some(order)
+            }
+            Desk::Udp(index) => {
+                let socket = self.udp.get(index)?;
+                let (length, from) = socket.recv_from(&mut buffer).ok()?;
+                let (reply, _) = answer(buffer.get(..length)?, false, report);
+                if let Some(reply) = reply.filter(|reply| reply.len() <= length) {
+                    let _ = socket.send_to(&reply, from);
                 }
+                Some(None)
             }
         }
     }
