@@ -35,4 +35,5 @@ mod signs;
 pub mod spec;
 pub mod state;
 mod timesync;
+pub mod tree;
 pub mod writers;

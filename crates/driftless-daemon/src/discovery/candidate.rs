@@ -203,8 +203,9 @@ pub(super) fn written_address(spec: &str) -> Option<IpAddr> {
     resolve::literal(host.split('%').next()?, 0).map(|address| address.ip())
 }
 
-/// Servers that are known to spread a leap second over a day: Amazon's and Google's.
-fn smears(host: &str) -> bool {
+/// Whether a server, by its address or name, is known to spread leap seconds over a day: Amazon's and Google's.
+#[must_use]
+pub fn smears(host: &str) -> bool {
     const AMAZON: [&str; 3] = ["169.254.169.123", "fd00:ec2::123", "time.aws.com"];
     let is_google =
         (host.starts_with("time") && host.ends_with(".google.com")) || host == "metadata.google.internal";

@@ -1,14 +1,14 @@
 //! Where facts are read: this machine, or the root folder of another one, which is only looked at.
 
-use std::fs::{self, File};
-use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+
+use crate::tree::Tree;
 
 /// A machine as its files show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    root: PathBuf,
+    tree: Tree,
     /// Where a cloud's metadata service answers.
     pub(super) metadata: SocketAddr,
 }
@@ -30,7 +30,7 @@ impl Machine {
     /// The one whose root is `root`.
     #[must_use]
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), metadata: SocketAddr::from((METADATA, 80)) }
+        Self { tree: Tree::new(root), metadata: SocketAddr::from((METADATA, 80)) }
     }
 
     /// With its metadata service elsewhere: for tests.
@@ -42,17 +42,16 @@ impl Machine {
     /// Whether it is the one that we run on, so that devices can be opened and servers asked.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        self.root == Path::new("/")
+        self.tree.root() == Path::new("/")
     }
 
+    /// Where devices, and the kernel's folders of them, are to be opened. Files are read by [`Self::text`].
     pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+        self.tree.root().join(path.trim_start_matches('/'))
     }
 
     pub(super) fn octets(&self, path: &str) -> Option<Vec<u8>> {
-        let mut octets = Vec::new();
-        File::open(self.path(path)).ok()?.take(FILE_MAX).read_to_end(&mut octets).ok()?;
-        Some(octets)
+        self.tree.octets_at_most(path, FILE_MAX)
     }
 
     pub(super) fn text(&self, path: &str) -> Option<String> {
@@ -61,12 +60,7 @@ impl Machine {
 
     /// Names in a folder that `is_wanted`, sorted.
     pub(super) fn names(&self, folder: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| is_wanted(name)).collect();
-        names.sort();
-        names.truncate(FILES_MAX);
-        names
+        self.tree.names(folder).into_iter().filter(|name| is_wanted(name)).take(FILES_MAX).collect()
     }
 
     /// Whether an address is this machine's now: a lease for another one is old. Of a machine that does not run nobody knows.
@@ -85,6 +79,7 @@ pub(super) fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn files_are_read_below_the_root_and_never_without_end() {

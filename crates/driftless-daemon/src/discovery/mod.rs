@@ -25,7 +25,8 @@ use std::net::{IpAddr, ToSocketAddrs as _};
 use driftless_core::source::SourceClass;
 use driftless_core::time::Span;
 
-pub use candidate::{Asked, Candidate, RANKS, Rank};
+pub use candidate::{Asked, Candidate, RANKS, Rank, smears};
+pub use leases::{Offer, offers};
 pub use machine::Machine;
 pub(crate) use search::Search;
 

@@ -1,10 +1,11 @@
 //! The right to set the clock, `CAP_SYS_TIME`: whether it is there, and who took it: a container's runtime, a unit, a user namespace.
 
+use driftless_daemon::tree::Tree;
+
 use super::devices::effective_user;
 use super::evidence::{Evidence, Live};
 use super::finding::{Finding, Kind, Severity};
 use super::programs::{Manner, Running, field};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 4] = [&MISSING, &KEEPER, &UNPRIVILEGED, &OBSERVING];
 

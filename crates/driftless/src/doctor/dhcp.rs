@@ -2,10 +2,12 @@
 //!
 //! Each DHCP client leaves what it was offered in a place of its own, and each NTP client looks, if at all, in one of them.
 
+use driftless_daemon::discovery::{self, Machine, Offer};
+use driftless_daemon::tree::Tree;
+
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
 use super::long_pause::chrony_settings;
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 2] = [&UNUSED, &SMEARED];
 
@@ -23,36 +25,6 @@ static SMEARED: Kind = Kind {
     consequence: "around a leap second they differ by up to a second for a day, and the clock is torn between them",
     cure: "take either the cloud's own smeared servers, or none of them",
 };
-
-/// Servers that are known to smear, by how their names begin or what they are.
-const SMEARING: [&str; 9] = [
-    "169.254.169.123",
-    "fd00:ec2::123",
-    "time.aws.com",
-    "metadata.google.internal",
-    "time.google.com",
-    "time1.google.com",
-    "time2.google.com",
-    "time3.google.com",
-    "time4.google.com",
-];
-
-/// What a lease offers: the file, and the addresses or names.
-fn offered(tree: &Tree) -> Vec<(String, Vec<String>)> {
-    let keyed = ["run/systemd/netif/leases", "var/lib/NetworkManager"]
-        .iter()
-        .flat_map(|folder| tree.files(folder, ""));
-    let keyed = keyed.map(|(path, text)| (path, values(&text, "NTP=")));
-    let blocks = ["var/lib/dhcp", "var/lib/dhclient"].iter().flat_map(|folder| tree.files(folder, ""));
-    let blocks = blocks.filter(|(path, _)| path.ends_with(".leases") || path.ends_with(".lease")).map(
-        |(path, text)| {
-            // The last lease counts.
-            let block = text.rsplit("lease {").next().unwrap_or_default();
-            (path, values(block, "option ntp-servers "))
-        },
-    );
-    keyed.chain(blocks).filter(|(_, servers)| !servers.is_empty()).collect()
-}
 
 fn values(text: &str, key: &str) -> Vec<String> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix(key));
@@ -102,16 +74,14 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
     let follows = |path: &str| {
         let is_there =
             live.is_some_and(|live| live.programs.iter().any(|program| program.name == "systemd-timesyncd"));
-        is_there && path.starts_with("run/systemd/netif")
+        is_there && path.starts_with("/run/systemd/netif")
     };
     let is_used = |server: &String| lists.iter().any(|(_, servers)| servers.contains(server));
-    for (path, servers) in offered(&evidence.tree) {
-        if !follows(&path) && !servers.iter().any(is_used) {
+    for Offer { file, servers } in discovery::offers(&Machine::at(evidence.tree.root())) {
+        if !servers.is_empty() && !follows(&file) && !servers.iter().any(is_used) {
             found.push(
-                UNUSED.seen(format!(
-                    "/{path} offers {}; no time client's settings have it",
-                    servers.join(", ")
-                )),
+                UNUSED
+                    .seen(format!("{file} offers {}; no time client's settings have it", servers.join(", "))),
             );
         }
     }
@@ -119,7 +89,7 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
 }
 
 fn mixed((place, servers): &(String, Vec<String>)) -> Option<Finding> {
-    let smears = |server: &&String| SMEARING.contains(&server.as_str());
+    let smears = |server: &&String| discovery::smears(server);
     let smeared = servers.iter().find(smears)?;
     let plain = servers.iter().find(|server| !smears(server))?;
     Some(SMEARED.seen(format!("{place}: {smeared} smears, {plain} is not known to")))
@@ -144,7 +114,7 @@ mod tests {
 
     const DHCLIENT: (&str, &str) = (
         "var/lib/dhcp/dhclient.eth0.leases",
-        "lease {\n  option ntp-servers 10.9.9.9;\n}\nlease {\n  interface \"eth0\";\n  option ntp-servers 10.0.0.1, 10.0.0.2;\n}\n",
+        "lease {\n  interface \"eth0\";\n  option ntp-servers 10.9.9.9;\n}\nlease {\n  interface \"eth0\";\n  option ntp-servers 10.0.0.1, 10.0.0.2;\n}\n",
     );
     const NETWORKD: (&str, &str) =
         ("run/systemd/netif/leases/2", "# lease\nADDRESS=10.0.0.9\nNTP=10.0.0.1\n");

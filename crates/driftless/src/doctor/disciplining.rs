@@ -1,9 +1,10 @@
 //! Who keeps the clock: nobody, one, or several who undo each other's work.
 
+use driftless_daemon::tree::Tree;
+
 use super::evidence::{Evidence, Live};
 use super::finding::{Finding, Kind, Severity};
 use super::programs::{Manner, Running};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 6] = [&NOBODY, &SEVERAL, &AGENT, &UNSYNCHRONISED, &DRIFTLESS, &STEPS];
 

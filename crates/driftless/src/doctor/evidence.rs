@@ -7,6 +7,7 @@ use driftless_core::source::{LookError, Reading, SourceConfig};
 use driftless_core::time::{Seconds, Span, WallTime};
 use driftless_daemon::config::{Config, Flags, Origin};
 use driftless_daemon::control::{self, Request};
+use driftless_daemon::tree::Tree;
 use driftless_linux::clock::{self, ObservedClock};
 use driftless_linux::phc::Phc;
 use driftless_linux::phc_list::{self, PhcInfo};
@@ -18,7 +19,6 @@ use serde_json::Value;
 use super::answers::{self, Answer};
 use super::place::Place;
 use super::programs::{self, Running};
-use super::tree::Tree;
 
 /// Everything that findings are judged by.
 #[derive(Debug)]
@@ -133,9 +133,21 @@ fn look(info: PhcInfo) -> Result<Reading, LookError> {
 pub(crate) mod planted {
     //! Systems as the tests want them.
 
-    use super::super::tree::planted::tree;
     use super::*;
     use driftless_core::clock::Rate;
+    use std::fs;
+
+    /// A tree with these files.
+    pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Tree) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let tree = Tree::new(root.path());
+        (root, tree)
+    }
 
     impl Live {
         /// A machine on which all is well and nothing is special.

@@ -1,10 +1,10 @@
 //! A hypervisor's host: whether its guests can have its clock, and what its virtual machines' settings do to theirs.
 
 use driftless_core::time::{Seconds, Span};
+use driftless_daemon::tree::Tree;
 
 use super::evidence::{Evidence, Live};
 use super::finding::{Finding, Kind, Severity};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 7] =
     [&CLOCKSOURCE, &NO_KVM, &GUEST_RTC, &GUEST_TIMER, &NO_RESUME, &SLEPT, &SERVES];

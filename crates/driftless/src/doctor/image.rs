@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use driftless_daemon::tree::Tree;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Kind, Severity};
 use super::kernel_config::KernelConfig;
 use super::programs::{Manner, PROGRAMS};
-use super::tree::Tree;
 use super::units;
 
 pub(super) static KINDS: [&Kind; 3] = [&NO_KERNEL, &NO_CLIENT, &NOT_ENABLED];
@@ -370,7 +370,7 @@ fn numbers(release: &str) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::planted::tree;
+    use super::super::evidence::planted::tree;
     use super::*;
 
     fn fits(image: &Image, method: &str, platform: &str) -> &'static str {

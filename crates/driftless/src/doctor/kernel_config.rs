@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
+use driftless_daemon::tree::Tree;
 use flate2::read::GzDecoder;
 
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 2] = [&UNKNOWN, &MISSING];
 
@@ -107,8 +107,8 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::evidence::Live;
+    use super::super::evidence::planted::tree;
     use super::super::evidence::planted::{ids, machine};
-    use super::super::tree::planted::tree;
     use super::*;
     use flate2::{Compression, write::GzEncoder};
     use std::io::Write as _;
@@ -126,7 +126,7 @@ mod tests {
         std::fs::write(root.path().join("proc/config.gz"), packed.finish().unwrap()).unwrap();
         let config = KernelConfig::of(&tree, "6.1").unwrap();
         assert_eq!((config.option("PTP_1588_CLOCK"), config.from.as_str()), (Some("m"), "/proc/config.gz"));
-        assert_eq!(KernelConfig::of(&super::super::tree::planted::tree(&[]).1, "6.1"), None);
+        assert_eq!(KernelConfig::of(&super::super::evidence::planted::tree(&[]).1, "6.1"), None);
     }
 
     #[test]

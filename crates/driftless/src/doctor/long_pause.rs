@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use driftless_daemon::tree::Tree;
+
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
-use super::tree::Tree;
 use super::units;
 
 pub(super) static KINDS: [&Kind; 1] = [&STAYS_BEHIND];
@@ -120,7 +121,7 @@ mod tests {
             ("usr/lib/systemd/system/chrony.service", "[Service]\n"),
             ("etc/chrony/chrony.conf", "makestep 1 3\n"),
         ];
-        let (root, _) = super::super::tree::planted::tree(&files);
+        let (root, _) = super::super::evidence::planted::tree(&files);
         assert_eq!(ids(&find(&Evidence::of_image(root.path()))), ["keeper-stays-behind"]);
     }
 }

@@ -20,7 +20,6 @@ mod place;
 mod programs;
 mod rtc;
 mod shared_folder;
-mod tree;
 mod units;
 mod wrong_time;
 

@@ -3,9 +3,10 @@
 //! Told as `systemd-detect-virt(1)` tells it: a hypervisor by the processor's leaf 0x40000000, by the firmware's tables (DMI, ACPI), by `/sys/hypervisor`, by the
 //! clock sources that only it has, and by what the kernel said at boot; a container by the marks that its runtime leaves.
 
+use driftless_daemon::tree::Tree;
+
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
-use super::tree::Tree;
 
 /// Where a system runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -191,7 +192,7 @@ pub(super) fn find(evidence: &Evidence) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::planted::tree;
+    use super::super::evidence::planted::tree;
     use super::*;
 
     fn hypervisor_of(files: &[(&str, &str)], signature: Option<&str>) -> Option<&'static str> {

@@ -1,8 +1,7 @@
 //! Programs that have to do with the clock: what each does to it, its units, and which of them run here.
 
+use driftless_daemon::tree::Tree;
 use driftless_daemon::writers;
-
-use super::tree::Tree;
 
 /// A program that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +176,7 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::planted::tree;
+    use super::super::evidence::planted::tree;
     use super::*;
 
     #[test]

@@ -1,10 +1,11 @@
 //! systemd's units of time clients: enabled and never started, since a condition fails; enabled and not running; several at once; without the right that they need.
 
+use driftless_daemon::tree::Tree;
+
 use super::evidence::Evidence;
 use super::finding::{Finding, Kind, Severity};
 use super::place::Place;
 use super::programs::{Manner, PROGRAMS, Program};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 4] = [&CONDITION, &NOT_RUNNING, &CAPABILITY, &SEVERAL];
 

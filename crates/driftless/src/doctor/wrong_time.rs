@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use driftless_core::source::{LookError, Reading, TimeScale};
 use driftless_core::time::{Seconds, Span, WallTime};
+use driftless_daemon::tree::Tree;
 use driftless_linux::rtc::zone_difference;
 
 use super::evidence::{Evidence, Live};
 use super::finding::{Finding, Kind, Severity};
-use super::tree::Tree;
 
 pub(super) static KINDS: [&Kind; 7] = [&OFF, &WRONG, &ZONE, &TAI, &PAST, &SILENT, &DISAGREE];
 

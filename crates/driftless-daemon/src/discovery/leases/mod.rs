@@ -44,13 +44,30 @@ pub(super) const FOLDERS: [&str; 6] = [
 /// More servers of one lease are not taken.
 const SERVERS_MAX: usize = 8;
 
+/// What a network offers: the file that says so, and the servers as they are written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The client's file, from the root.
+    pub file: String,
+    /// Addresses or names.
+    pub servers: Vec<String>,
+}
+
+/// What the leases in force offer, a lease each.
+#[must_use]
+pub fn offers(machine: &Machine) -> Vec<Offer> {
+    in_force(machine).map(|found| Offer { file: found.file, servers: found.lease.servers }).collect()
+}
+
 /// The servers of all leases that are in force.
 pub(super) fn servers(machine: &Machine) -> Vec<Candidate> {
+    in_force(machine).flat_map(|found| found.candidates()).collect()
+}
+
+fn in_force(machine: &Machine) -> impl Iterator<Item = Found> {
     let clients = [networkd::leases, network_manager::leases, dhclient::leases, dhcpcd::leases, hook::leases];
-    let found = clients.iter().flat_map(|leases| leases(machine));
-    let in_force =
-        found.filter(|found| found.lease.address.is_none_or(|address| machine.has_address(address)));
-    in_force.flat_map(|found| found.candidates()).collect()
+    let found = clients.into_iter().flat_map(|leases| leases(machine));
+    found.filter(|found| found.lease.address.is_none_or(|address| machine.has_address(address)))
 }
 
 impl Found {

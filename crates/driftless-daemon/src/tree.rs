@@ -10,8 +10,8 @@ use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 /// The files below a root.
-#[derive(Debug, Clone)]
-pub(crate) struct Tree(PathBuf);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree(PathBuf);
 
 /// A file of settings, or what the kernel says of itself, is never longer.
 const READ_MAX: u64 = 4 << 20;
@@ -21,12 +21,15 @@ const LINKS_MAX: u32 = 40;
 const ENTRIES_MAX: usize = 20_000;
 
 impl Tree {
-    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+    /// The one below `root`.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
         Self(root.into())
     }
 
     /// Where a path leads, links followed inside of the root. None where nothing is there.
-    pub(crate) fn resolve(&self, path: &str) -> Option<PathBuf> {
+    #[must_use]
+    pub fn resolve(&self, path: &str) -> Option<PathBuf> {
         let mut parts: VecDeque<OsString> = parts_of(Path::new(path));
         let (mut place, mut links) = (PathBuf::new(), 0);
         while let Some(part) = parts.pop_front() {
@@ -54,34 +57,46 @@ impl Tree {
         found.symlink_metadata().is_ok().then_some(found)
     }
 
-    pub(crate) fn exists(&self, path: &str) -> bool {
+    /// Whether anything is there.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
         self.resolve(path).is_some()
     }
 
-    /// A plain file's octets.
-    pub(crate) fn octets(&self, path: &str) -> Option<Vec<u8>> {
+    /// A plain file's octets, 4 MB of them at most.
+    #[must_use]
+    pub fn octets(&self, path: &str) -> Option<Vec<u8>> {
+        self.octets_at_most(path, READ_MAX)
+    }
+
+    /// The same, cut where it is longer than `most`.
+    #[must_use]
+    pub fn octets_at_most(&self, path: &str, most: u64) -> Option<Vec<u8>> {
         let path = self.resolve(path)?;
         if !path.metadata().ok()?.is_file() {
             return None;
         }
         let mut octets = Vec::new();
-        File::open(path).ok()?.take(READ_MAX).read_to_end(&mut octets).ok()?;
+        File::open(path).ok()?.take(most).read_to_end(&mut octets).ok()?;
         Some(octets)
     }
 
     /// A plain file's text, whatever is no text in it replaced.
-    pub(crate) fn text(&self, path: &str) -> Option<String> {
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<String> {
         self.octets(path).map(|octets| String::from_utf8_lossy(&octets).into_owned())
     }
 
     /// The first line of a file, trimmed; empty where there is none.
-    pub(crate) fn line(&self, path: &str) -> String {
+    #[must_use]
+    pub fn line(&self, path: &str) -> String {
         let text = self.text(path).unwrap_or_default();
         text.lines().next().unwrap_or_default().trim().trim_matches('\0').to_owned()
     }
 
     /// The names in a folder, sorted.
-    pub(crate) fn names(&self, path: &str) -> Vec<String> {
+    #[must_use]
+    pub fn names(&self, path: &str) -> Vec<String> {
         let entries = self.resolve(path).and_then(|folder| fs::read_dir(folder).ok());
         let entries = entries.into_iter().flatten().flatten().take(ENTRIES_MAX);
         let mut names: Vec<String> =
@@ -91,7 +106,8 @@ impl Tree {
     }
 
     /// The files in a folder whose names end so, with their texts.
-    pub(crate) fn files(&self, folder: &str, ending: &str) -> Vec<(String, String)> {
+    #[must_use]
+    pub fn files(&self, folder: &str, ending: &str) -> Vec<(String, String)> {
         let names = self.names(folder).into_iter().filter(|name| name.ends_with(ending));
         names
             .filter_map(|name| {
@@ -102,7 +118,8 @@ impl Tree {
     }
 
     /// The root itself.
-    pub(crate) fn root(&self) -> &Path {
+    #[must_use]
+    pub fn root(&self) -> &Path {
         &self.0
     }
 }
@@ -117,13 +134,11 @@ fn parts_of(path: &Path) -> VecDeque<OsString> {
 }
 
 #[cfg(test)]
-pub(crate) mod planted {
-    //! Small systems for the tests.
-
+mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
-    /// A tree with these files.
-    pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Tree) {
+    fn planted(files: &[(&str, &str)]) -> (tempfile::TempDir, Tree) {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let file = root.path().join(path);
@@ -133,16 +148,10 @@ pub(crate) mod planted {
         let tree = Tree::new(root.path());
         (root, tree)
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
 
     #[test]
     fn links_lead_nowhere_outside_of_the_root() {
-        let (root, tree) = planted::tree(&[("etc/real", "inside\n"), ("lib/deep/file", "deep\n")]);
+        let (root, tree) = planted(&[("etc/real", "inside\n"), ("lib/deep/file", "deep\n")]);
         let link = |to: &str, from: &str| symlink(to, root.path().join(from)).unwrap();
         link("/etc/real", "etc/absolute");
         link("../../../../etc/real", "lib/deep/upwards");
@@ -158,7 +167,7 @@ mod tests {
 
     #[test]
     fn only_plain_files_are_read() {
-        let (_root, tree) = planted::tree(&[("a/b.conf", "x"), ("a/c.txt", "y")]);
+        let (_root, tree) = planted(&[("a/b.conf", "x"), ("a/c.txt", "y")]);
         assert_eq!(tree.text("a"), None);
         assert_eq!(tree.text("none"), None);
         assert_eq!(tree.files("a", ".conf"), [("a/b.conf".to_owned(), "x".to_owned())]);
