@@ -143,8 +143,7 @@ impl Bench {
         if is_gone {
             self.server = None;
         } else if self.server.is_none() {
-            let mut command = Command::new(self.workspace.join("target/lab/driftless"));
-            command.args(["serve", "--as-is"]);
+            let mut command = host_server(&self.workspace, &self.scratch);
             match &self.wire {
                 Some(wire) => {
                     command.args(["--listen", &format!("{}:123", wire.server), "--allow", "10.0.2.0/24"])
@@ -162,6 +161,13 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// The host's time, as it is; asked for its status where this machine's own server is not.
+pub(super) fn host_server(workspace: &Path, scratch: &Scratch) -> Command {
+    let mut command = Command::new(workspace.join("target/lab/driftless"));
+    command.args(["serve", "--as-is", "--control"]).arg(scratch.path().join("serve.sock"));
+    command
 }
 
 /// Of the devices that not every guest has.

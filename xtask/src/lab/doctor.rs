@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +9,7 @@ use driftless_lab_probe as page;
 use driftless_linux::signal::Signals;
 use serde_json::{Value, json};
 
-use super::bench::{build, folder, free_port, prepare, workspace};
+use super::bench::{build, folder, free_port, host_server, prepare, workspace};
 use super::boot::{Accelerator, Boot, tsc_khz};
 use super::client::{Client, unpacked};
 use super::faults::{Fault, PATIENTS, Patient};
@@ -95,8 +94,8 @@ impl Ward {
             patient.card.into_iter().chain(SHARE_DRIVERS.into_iter().filter(|_| patient.shares)).collect();
         image::initramfs(&machine.kernel, &client, &drivers, &workspace, &initramfs)?;
         let scratch = Scratch::new(&folder)?;
-        let mut server = Command::new(workspace.join("target/lab/driftless"));
-        server.args(["serve", "--as-is", "--listen", &format!("127.0.0.1:{port}")]);
+        let mut server = host_server(&workspace, &scratch);
+        server.args(["--listen", &format!("127.0.0.1:{port}")]);
         let server = Ended::spawn(&server, &[], &folder.join("server.log"))?;
         Ok(Self { folder, machine, initramfs, scratch, _server: server })
     }

@@ -88,7 +88,10 @@ impl Contestant {
         let config = folder.join(format!("{}.conf", self.name()));
         match self {
             Self::Echo => command.args(["echo", &address]),
-            Self::Driftless => command.args(["serve", "--as-is", "--listen", &address]),
+            Self::Driftless => command
+                .args(["serve", "--as-is", "--listen", &address, "--control"])
+                // Not where this machine's own server is asked for its status.
+                .arg(folder.join("driftless.sock")),
             Self::Chronyd => {
                 let pid = folder.join("chronyd.pid");
                 let text = format!(
